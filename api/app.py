@@ -50,10 +50,12 @@ from api.routes import (
     corrections,
     deviations,
     device_cards,
+    device_clocks,
     device_status,
     devices,
     enrollments,
     events,
+    evidence,
     exports,
     imports,
     installation,
@@ -65,9 +67,11 @@ from api.routes import (
     materials,
     operation,
     organizations,
+    pending_acts,
     quarantine,
     reports,
     retention,
+    reviews,
     run_comparison,
     runs,
     sample_imports,
@@ -75,6 +79,7 @@ from api.routes import (
     search,
     serials,
     shift_log,
+    signatures,
     status,
     summary,
     telemetry,
@@ -108,10 +113,10 @@ ROUTES = (
         run_comparison,
         runs,
     ),
-    *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports),
+    *(enrollments, serials, lifecycle, commands, audit, jobs, exports, imports, reports, reviews, evidence),
     *(lab_samples, sample_imports, sample_telemetry, materials),
     *(accounts, organizations, installation, retention),
-    *(deviations, search, shift_log, device_cards),
+    *(deviations, search, shift_log, device_cards, device_clocks, signatures, pending_acts),
     *(live_data, device_status, activity, summary, alerts),
     *(alarms, alarm_acts, alarm_trials, alarm_rules, alarm_routes, alarm_health),
 )
@@ -165,7 +170,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
         redirect_slashes=False,  # to where the Host header says
     )
     app.state.services = services
-    errors.install(app, DESCRIBED, page_errors.answer)
+    errors.install(app, DESCRIBED, page_errors.answer, page_errors.waits)
     for module in ROUTES:  # by `include_router` FastAPI would make each route once more, at the first request: 0.1 s
         app.router.routes.extend(module.router.routes)
     pages.install(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any, Self, TypeAlias
 
@@ -22,6 +22,7 @@ from api.problems import (
     NotFound,
     PreconditionFailed,
     TooLong,
+    Unauthorized,
     Unavailable,
 )
 from api.settings import ApiSettings
@@ -34,10 +35,13 @@ FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClien
 """What a statement may end with; InternalClientError is asyncpg's when a connection is lost at a bad moment."""
 ROLE = "biogate_api"
 SCOPE = "select set_config('biogate.organization', $1, false)"
+SHOW = "select set_config('biogate.credential', $1, true)"
 REFUSALS: Mapping[str, type[ApiError]] = {
     "P0002": NotFound,
     "55000": Conflict,
+    "BG401": Unauthorized,
     "BG403": Forbidden,
+    "BG202": Conflict,
     "BG412": PreconditionFailed,
 }
 MISSING_OBJECTS = ("42P01", "42703", "42883", "3F000", "42501", "22023")
@@ -92,9 +96,14 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
-    def of(self, organization_id: int) -> Database:
-        """Return the database as this organization sees it."""
-        return Database(self, organization_id)
+    def of(self, organization_id: int, shown: str = "") -> Database:
+        """Return the database as this organization sees it; `shown` is the credential in whose name it writes, as
+        `Principal.shown`."""
+        return Database(self, organization_id, lambda: shown)
+
+    def accounts_of(self, shown: Callable[[], str]) -> Database:
+        """Return the database without an organization; it writes in the name of the credential that `shown` gives."""
+        return Database(self, 0, shown)
 
     @asynccontextmanager
     async def connection(self, organization_id: int) -> AsyncIterator[Connection]:
@@ -171,9 +180,10 @@ class Scoped(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is not typed
 class Database:
     """The database as one organization sees it; another one's things are not there."""
 
-    def __init__(self, server: Server, organization_id: int) -> None:
+    def __init__(self, server: Server, organization_id: int, shown: Callable[[], str] = str) -> None:
         self._server = server
         self._organization_id = organization_id
+        self._shown = shown
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -183,9 +193,12 @@ class Database:
 
     @asynccontextmanager
     async def change(self) -> AsyncIterator[Connection]:
-        """A transaction that may write. Errors as above, and `NotFound`, `Conflict` and `BadParameter`."""
+        """A transaction that may write, in the name that the database finds for the credential. Errors as above, and
+        `NotFound`, `Conflict`, `BadParameter`, and `Unauthorized` for another name."""
         async with self.connection() as connection, connection.transaction():
             await connection.execute("set transaction read write")
+            if shown := self._shown():
+                await connection.fetchval(SHOW, shown)
             yield connection
 
     async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:

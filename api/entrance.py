@@ -8,6 +8,7 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 from fastapi import Request, Response
+from pydantic import SecretStr
 
 from api import metrics, problems
 from api.access.attempts import address, network
@@ -15,7 +16,7 @@ from api.access.guard import from_own_page
 from api.access.roles import Principal
 from api.access.tokens import RefreshToken, code_hash, new_token
 from api.database import Database
-from api.problems import Forbidden, NotFound, Unauthorized
+from api.problems import BadParameter, Forbidden, NotFound, Unauthorized
 from api.queries import accounts as queries
 from api.queries import organizations
 from api.services import Services
@@ -52,11 +53,10 @@ async def log_in(request: Request, app: Services, database: Database, given: Log
     until = datetime.now(UTC) + timedelta(days=days)
     token = RefreshToken.new() if given.kind == "program" else new_token()
     for _ in range(2):  # again if another log-in has hashed the password anew meanwhile
-        account = await _proven(request, app, database, given)
-        password_hash = account["password_hash"]
+        account, password_hash = await _proven(request, app, database, given)
         if app.passwords.is_outdated(password_hash):
-            password_hash = await app.passwords.hash(given.password)
-            await queries.password_rehash(database, account, password_hash)
+            old_hash, password_hash = password_hash, await app.passwords.hash(given.password)
+            await queries.password_rehash(database, account, old_hash, password_hash)
         session_id = await queries.log_in(
             database,
             account,
@@ -158,14 +158,27 @@ async def change_password(
     own = f"{person.user_id} session {person.session_id}"  # or strangers who guess could lock the person out
     async with app.attempts.attempt(request, "password", own) as attempt:
         account = await queries.account_of(database, person.user_id)
-        if not await app.passwords.matches(given.old, account["password_hash"]):
+        old_hash = await app.passwords.matches(given.old, account["password_hash"])
+        if old_hash is None:
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
             log.warning("password change failed", user=person.user_id, address=address(request))
             raise Forbidden("the old password is wrong")
-    password_hash = await app.passwords.hash_new(given.new, "new", account["email"], account["name"])
-    await queries.password_change(database, account, password_hash, person.session_id)
+    password_hash = await new_hash(app, database, account, given.new, "new")
+    await queries.password_change(database, account, old_hash, password_hash, person.session_id)
     app.identities.forget()
+
+
+async def new_hash(
+    app: Services, database: Database, account: asyncpg.Record, password: SecretStr, parameter: str
+) -> str:
+    """Return the hash of an account's new password. Raises BadParameter for one that is easily guessed, or that the
+    person has had before, where an organization of the person does not want that."""
+    made = await app.passwords.hash_new(password, parameter, account["email"], account["name"])
+    for taken in await queries.passwords_taken(database, account["user_id"]):
+        if await app.passwords.matches(password, taken):
+            raise BadParameter(parameter, "is one that you have had before: take another one")
+    return made
 
 
 def agent(request: Request) -> str:
@@ -191,15 +204,16 @@ def _is_in(request: Request, user_id: int, kind: str) -> None:
     log.info("logged in", user=user_id, address=address(request), kind=kind)
 
 
-async def _proven(request: Request, app: Services, database: Database, given: LogIn) -> asyncpg.Record:
-    """Return the account whose password was given. Raises Unauthorized; and TooMany after too many failures."""
+async def _proven(request: Request, app: Services, database: Database, given: LogIn) -> tuple[asyncpg.Record, str]:
+    """Return the account whose password was given, and the password's hash. Raises Unauthorized; and TooMany after too
+    many failures."""
     account = await queries.log_in_account(database, given.email, network(request))
     async with app.attempts.attempt(request, "log-in", given.email, known=account["known"]) as attempt:
         right = await app.passwords.matches(given.password, account["password_hash"], account["rounds"])
-        if not right or account["disabled"]:
+        if right is None or account["disabled"]:
             attempt.failed()
             metrics.LOGINS.labels("failure").inc()
             log.warning("log-in failed", user=account["user_id"], address=address(request))
             await queries.log_in_failed(database, account["user_id"], address(request))
             raise Unauthorized(WRONG, headers=problems.CHALLENGE)
-    return account
+    return account, right

@@ -73,9 +73,9 @@ class Notices:
                         await gone.wait()
                     finally:
                         self._tell(False)
-                        with suppress(asyncpg.InterfaceError, OSError):
-                            for named in listeners:
-                                await connection.remove_listener(named, heard)
+                        # No UNLISTEN: it can fail, and that error would take the place of the task's cancellation.
+                        with suppress(asyncpg.InterfaceError):  # it is lost, and the pool's again
+                            connection.terminate()
             except ApiError as error:
                 log.warning("notifications of the database do not arrive", why=error.detail)
             await asyncio.sleep(AGAIN_S)

@@ -37,6 +37,12 @@ class Forbidden(ApiError):
     status, slug, title = 403, "forbidden", "Not allowed here"
 
 
+class PasswordExpired(Forbidden):
+    """The person may only change the password."""
+
+    slug, title = "password-expired", "The password has expired"
+
+
 class NotFound(ApiError):
     status, slug, title = 404, "not-found", "Not found"
 
@@ -150,3 +156,12 @@ def of_status(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None
     named = {"status": int(status), "slug": status.phrase.lower().replace(" ", "-"), "title": status.phrase}
     kind: type[ApiError] = type("HttpError", (ApiError,), named)
     return kind(detail, headers=headers)
+
+
+class Waits(Exception):
+    """Raised in place of an act that now waits for a second person. It is no problem: the answer is 202, and says where
+    the act is."""
+
+    def __init__(self, number: int, answer: Any) -> None:
+        super().__init__(f"act {number} waits for a second person")
+        self.number, self.answer = number, answer

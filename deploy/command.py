@@ -40,6 +40,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
     "Programs": {
         "gateway": Word("gateway", "Run the gateway: from the broker into the database."),
         "alarms": Word("gateway.alarms", "Run the evaluation of alarms, and tell people of them."),
+        "evidence": Word("gateway.evidence", "Run the process that signs the audit trails, and verifies them."),
         "worker": Word("deploy.worker", "Run the worker, which does jobs, such as exports."),
         "canary": Word("gateway.canary", "Run the canary: publish a value, and read it back through the API."),
         "api": Word("api", "Run the API over HTTP."),
@@ -48,6 +49,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
     "Setting up": {
         "migrate": Word("schema.migrate:command", "Bring the database to the schema of this version."),
         "setup": Word("gateway.operators.setup:main", "Make keys, passwords and certificates that are missing."),
+        "keys": Word("gateway.operators.keys:app", "Show and change the key that signs the audit trails."),
         "recovery": Word("gateway.operators.recovery:app", "Write files of the broker anew, from the database."),
     },
     "Operation": {
@@ -64,6 +66,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "hold": Word("api.admin.holds:app", "Keep data of a span of time from being dropped, however old they are."),
         "runs": Word("api.admin.runs:app", "List, show, start and end runs."),
         "audit": Word("api.admin.audit:app", "Verify and export the audit trail."),
+        "seal": Word("gateway.evidence.seal_command:app", "Verify that stored frames are those that were sealed."),
     },
     "This command": {
         "completion": Word("deploy.command:completion", "Print the script that completes words in bash, zsh or fish."),

@@ -31,6 +31,7 @@ class StackPart(StrEnum):
     GATEWAY = "gateway"
     ALARMS = "alarms"
     WORKER = "worker"
+    EVIDENCE = "evidence"
     SIMULATOR = "simulator"
     CANARY = "canary"
 

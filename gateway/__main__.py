@@ -28,9 +28,11 @@ from gateway.runtime.events import stop_signal, unless_stopped
 from gateway.runtime.health import serve
 from gateway.runtime.metric_kinds import watch_event_loop
 from gateway.settings import IMPORT, REPLAY, Settings
+from gateway.upkeep.clock_watch import ClockWatch
 from gateway.upkeep.figures import Figures
 from gateway.upkeep.retention import Retention
 from gateway.upkeep.sql_logins import SqlLoginWatch
+from gateway.upkeep.waiting_acts import WaitingActs
 from gateway.upkeep.wide_views import WideViews
 from schema.reachability import watched_database
 
@@ -80,12 +82,16 @@ async def run(settings: Settings, secrets: Secrets | None) -> None:
             retention = Retention(settings, access_pool, pipeline.leading)
             watch = SqlLoginWatch(settings, access_pool, pipeline.leading)
             views = WideViews(settings, access_pool, pipeline.leading)
+            clock = ClockWatch(settings, access_pool, pipeline.leading)
+            acts = WaitingActs(settings, access_pool, pipeline.leading)
             beside = [
                 group.create_task(persevering("commands", commands.run), name="commands"),
                 group.create_task(persevering("figures", figures.run), name="figures"),
                 group.create_task(persevering("retention", retention.run), name="retention"),
                 group.create_task(persevering("sql logins", watch.run), name="sql logins"),
                 group.create_task(persevering("wide views", views.run), name="wide views"),
+                group.create_task(persevering("clock", clock.run), name="clock"),
+                group.create_task(persevering("waiting acts", acts.run), name="waiting acts"),
                 group.create_task(watch_event_loop(metrics.EVENT_LOOP_LAG.observe), name="event loop"),
             ]
             if settings.secrets_dir is not None:

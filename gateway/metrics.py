@@ -172,6 +172,19 @@ SQL_LOGINS_ENDED = Counter("biogate_sql_logins_ended", "sessions of logins for S
 show_zeros(("sent", "failed"), COMMIT_NOTICES)
 show_zeros(("transaction", "idle", "notifications"), SQL_LOGINS_ENDED)
 
+# -- clocks
+
+CLOCK_SYNCHRONIZED = OptionalGauge(
+    "biogate_clock_synchronized",
+    "1 while a time source disciplines the clock of this machine, 0 while none does",
+    ["source"],
+)
+CLOCK_OFFSET = OptionalGauge("biogate_clock_offset_seconds", "what is still to be corrected of this machine's clock")
+CLOCK_ERROR = OptionalGauge("biogate_clock_error_seconds", "how wrong this machine's clock is at most, says the kernel")
+DATABASE_CLOCK_OFFSET = OptionalGauge(
+    "biogate_database_clock_offset_seconds", "how far the clock of the database is ahead of this machine's"
+)
+
 # -- retention
 
 RETENTION_AT = OptionalGauge("biogate_retention_timestamp_seconds", "when old data were last looked for")

@@ -217,6 +217,34 @@ class Settings(BaseSettings):
 
     database_bytes: int | None = Field(None, ge=1, description="bytes to which the database may grow, for the alerts")
 
+    evidence_http_host: str = Field(
+        "127.0.0.1", description="where `biogate evidence` serves /health, /ready and /metrics"
+    )
+    evidence_http_port: int = Field(8006, ge=0, le=65535, description="port of `biogate evidence`")
+    evidence_dir: Path | None = Field(
+        None,
+        description="directory of the key that signs the audit trail, as made by `biogate setup`; without it, "
+        "`evidence` in BIOGATE_SECRETS_DIR. No other process need read it",
+    )
+    evidence_file: Path | None = Field(
+        None,
+        description="file to which each checkpoint is appended, best on another machine's disk; without it, "
+        "`checkpoints.jsonl` in BIOGATE_EVIDENCE_DIR",
+    )
+    evidence_interval_s: float = Field(
+        30, gt=0, le=60, description="least time between two checkpoints of an organization's audit trail"
+    )
+    evidence_verify_s: float = Field(
+        3600, gt=0, description="time between two verifications of all audit trails; more, if one takes a tenth of it"
+    )
+    evidence_tsa_url: AnyUrl | None = Field(None, description="RFC 3161 time stamp service, for checkpoints")
+    evidence_tsa_ca_file: Path | None = Field(
+        None, description="certificates of the authorities of that service, PEM; required with its URL"
+    )
+    evidence_tsa_s: float = Field(
+        3600, gt=0, description="least time between two time stamps of checkpoints of an organization"
+    )
+
     shutdown_timeout_s: float = Field(30, gt=0, description="deadline for the drain after SIGTERM")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level logged")
 
@@ -235,6 +263,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"BIOGATE_MQTT_URL={self.mqtt_url}: passwords and data would cross the network in clear; use mqtts://, "
                 "or set BIOGATE_INSECURE=true"
+            )
+        if (self.evidence_tsa_url is None) != (self.evidence_tsa_ca_file is None):
+            raise ValueError(
+                "BIOGATE_EVIDENCE_TSA_URL and BIOGATE_EVIDENCE_TSA_CA_FILE go together: a time stamp counts for nothing"
+                " unless its signature is checked"
             )
         if self.shared_group and self.secrets_dir:
             raise ValueError(

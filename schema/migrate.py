@@ -6,9 +6,9 @@ Each numbered file in `migrations/` runs once, in order. Then the script of the 
 views for SQL logins are made anew where channels or models of devices came.
 
 BIOGATE_CHUNK_INTERVAL stays as it is if it is not set (at first: a day). A chunk that is being written should fit in a
-quarter of the server's memory, with its index. The logins of BIOGATE_API_DATABASE_URL and
-BIOGATE_GATEWAY_DATABASE_URL get their passwords and the roles `biogate_api` and `biogate_gateway`, which have all the
-rights that the API, and gateways and alarms processes, need.
+quarter of the server's memory, with its index. Each process has a login of its own, which a variable such as
+BIOGATE_GATEWAY_DATABASE_URL names: it gets its password and the role of the process, such as `biogate_gateway`.
+`rights.sql` says what each role may do, and runs every time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -73,30 +74,77 @@ async def _check_chunk_interval(connection: asyncpg.Connection, text: str) -> No
         raise BadSetting(f"BIOGATE_CHUNK_INTERVAL={text!r} is not between '1 minute' and '1 year'")
 
 
-API, GATEWAY = "biogate_api", "biogate_gateway"
-LOGINS = {API: "BIOGATE_API_DATABASE_URL", GATEWAY: "BIOGATE_GATEWAY_DATABASE_URL"}
+MEMBER = """
+select true from pg_auth_members m
+ where m.member = (select oid from pg_roles where rolname = $1)
+   and m.roleid = (select oid from pg_roles where rolname = $2)"""
+API, GATEWAY, ALARMS, WORKER = "biogate_api", "biogate_gateway", "biogate_alarms", "biogate_worker"
+BACKUP, EVIDENCE, OPERATOR = "biogate_backup", "biogate_evidence", "biogate_operator"
+LOGINS = {
+    API: "BIOGATE_API_DATABASE_URL",
+    GATEWAY: "BIOGATE_GATEWAY_DATABASE_URL",
+    ALARMS: "BIOGATE_ALARMS_DATABASE_URL",
+    WORKER: "BIOGATE_WORKER_DATABASE_URL",
+    BACKUP: "BIOGATE_BACKUP_DATABASE_URL",
+    EVIDENCE: "BIOGATE_EVIDENCE_DATABASE_URL",
+    OPERATOR: "BIOGATE_OPERATOR_DATABASE_URL",
+}
 """Role → the variable that names a login in it."""
+STAND_INS = {ALARMS, WORKER}
+"""Roles that the gateway's login has as long as they have no login: installations of before have one for all."""
+STAGING = {GATEWAY, WORKER, OPERATOR}
+"""Roles that store frames, and stage in a temporary table what may be duplicates."""
 
 
-async def make_login(connection: asyncpg.Connection, url: str, role: str = API) -> None:
-    """Create a login in `role` as `url` names it, with its password. Raises BadSetting."""
+def roles_by_url(environment: Mapping[str, str]) -> dict[str, list[str]]:
+    """The URLs of logins in the environment, each with the roles that its login has."""
+    given: dict[str, list[str]] = {}
+    for role, variable in LOGINS.items():
+        stand_in = environment.get(LOGINS[GATEWAY]) if role in STAND_INS else None
+        if url := environment.get(variable) or stand_in:
+            given.setdefault(url, []).append(role)
+    return given
+
+
+async def make_login(connection: asyncpg.Connection, url: str, *roles: str) -> None:
+    """Create a login in `roles` (without any: that of the API) as `url` names it, with its password. It has no other
+    role of ours. Raises BadSetting."""
+    roles = roles or (API,)
     given = urlsplit(url)
     name, password = unquote(given.username or ""), unquote(given.password or "")
     if not name or name == await connection.fetchval("select session_user"):
         raise BadSetting(
-            f"{LOGINS[role]} names no login of its own, as postgresql://biogate_web:password@host/name does"
+            f"{LOGINS[roles[0]]} names no login of its own, as postgresql://biogate_web:password@host/name does"
         )
     if await connection.fetchval("select rolsuper or rolcreaterole from pg_roles where rolname = $1", name):
-        raise BadSetting(f"{LOGINS[role]}: {name} may do more than {role} should")
+        raise BadSetting(f"{LOGINS[roles[0]]}: {name} may do more than {roles[0]} should")
     with contextlib.suppress(asyncpg.DuplicateObjectError):
         await _execute(connection, "create role %1$I login", name)
     if password:
         await _execute(connection, "alter role %1$I login password %2$L", name, password)
-    await _execute(connection, "grant %1$I to %2$I", role, name)
+    for role in LOGINS.keys() - set(roles):
+        if await connection.fetchval(MEMBER, name, role):
+            await _execute(connection, "revoke %1$I from %2$I", role, name)
     database = await connection.fetchval("select current_database()")
-    await _execute(connection, "grant connect on database %1$I to %2$I", database, role)
-    if role == GATEWAY:  # where it stages what may be duplicates
-        await _execute(connection, "grant temporary on database %1$I to %2$I", database, role)
+    for role in roles:
+        await _execute(connection, "grant %1$I to %2$I", role, name)
+        await _execute(connection, "grant connect on database %1$I to %2$I", database, role)
+        if role in STAGING:
+            await _execute(connection, "grant temporary on database %1$I to %2$I", database, role)
+    if BACKUP in roles:
+        await _may_copy(connection, name)
+
+
+async def _may_copy(connection: asyncpg.Connection, name: str) -> None:
+    """Let the login copy the server's files. No role gives that: it is an attribute of the login. Raises BadSetting."""
+    if not await connection.fetchval("select rolreplication from pg_roles where rolname = $1", name):
+        try:
+            await _execute(connection, "alter role %1$I replication", name)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise BadSetting(
+                f"{LOGINS[BACKUP]}: BIOGATE_DATABASE_URL's login may not let {name} take backups: have a superuser run "
+                f"`alter role {name} replication`, then migrate again"
+            ) from error
 
 
 async def _execute(connection: asyncpg.Connection, statement: str, *names: str) -> None:
@@ -121,9 +169,8 @@ async def main() -> None:
         connection = await asyncpg.connect(url, timeout=10)
         try:
             edition = await migrate(connection, os.environ.get("BIOGATE_CHUNK_INTERVAL") or None)
-            for role, variable in LOGINS.items():
-                if login_url := os.environ.get(variable):
-                    await make_login(connection, login_url, role)
+            for login_url, roles in roles_by_url(os.environ).items():
+                await make_login(connection, login_url, *roles)
         finally:
             await connection.close()
     except (BadMigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
@@ -141,8 +188,9 @@ def command() -> None:
     """Bring the database that BIOGATE_DATABASE_URL names to the schema of this version.
 
     BIOGATE_CHUNK_INTERVAL, such as '6 hours', is how much time a chunk of frames holds from now on.
-    BIOGATE_API_DATABASE_URL names the API's own login, BIOGATE_GATEWAY_DATABASE_URL that of gateways and alarms
-    processes; both are made.
+    BIOGATE_API_DATABASE_URL names the API's own login. BIOGATE_GATEWAY_DATABASE_URL, BIOGATE_ALARMS_DATABASE_URL,
+    BIOGATE_WORKER_DATABASE_URL, BIOGATE_BACKUP_DATABASE_URL, BIOGATE_EVIDENCE_DATABASE_URL and
+    BIOGATE_OPERATOR_DATABASE_URL (of the tools) name others. All that are set are made.
     """
     asyncio.run(main())
 

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 ROOT = "bioreactors"
 ALARMS = "alarms"
+EVIDENCE = "evidence"
+EVIDENCE_KEYS = f"{EVIDENCE}/keys"
+"""The topic on which the keys that sign the record are retained, a JSON array."""
 END = r"$(?!\n)"
 """The end of a text in a pattern, for Python and JSON Schema: Python's `$` alone allows for a line feed after it."""
 DEVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -46,6 +49,11 @@ def topic(device: str, kind: Kind | Down) -> str:
 def alarm_topic(device: str, rule: str) -> str:
     """The topic on which the newest state of an alarm is retained."""
     return f"{ALARMS}/{device}/{rule}"
+
+
+def checkpoint_topic(organization: int) -> str:
+    """The topic on which the newest checkpoint of an organization's audit trail is retained."""
+    return f"{EVIDENCE}/{organization}/checkpoint"
 
 
 def parse(name: str) -> tuple[str, Kind] | None:

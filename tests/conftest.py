@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
@@ -34,10 +35,11 @@ from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
-from schema.migrate import GATEWAY, make_login, migrate
-from tests import leftovers
+from schema.migrate import ALARMS, API, GATEWAY, OPERATOR, WORKER, migrate
+from tests import known_types, leftovers
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
+from tests.roles import as_role, drop_logins, make_logins
 
 __all__ = ["no_port_is_left", "no_process_is_left"]
 
@@ -54,6 +56,9 @@ which holds for passwords set from then on, each of ten thousand connections tak
 fifth, no query over a handful of rows starts processes because nothing has counted them; tests/system has them."""
 
 os.environ.setdefault("PGSSLMODE", "disable")  # the server has no TLS: each connection would prepare it, and ask
+
+known_types.keep()
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]  # httpx2 would look for it on the disk at each request
 
 hypothesis.settings.register_profile("biogate", deadline=None)  # by the clock a loaded machine would fail
 hypothesis.settings.load_profile("biogate")
@@ -276,15 +281,27 @@ async def maintenance(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def logins(maintenance: asyncpg.Connection, template: str) -> AsyncIterator[None]:
+    """A login for each role: see tests/roles.py."""
+    await make_logins(maintenance)
+    yield
+    await drop_logins(maintenance)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
-async def database_url(maintenance: asyncpg.Connection, postgres_url: str, template: str) -> AsyncIterator[str]:
+async def database_url(
+    maintenance: asyncpg.Connection, postgres_url: str, template: str, logins: None
+) -> AsyncIterator[str]:
     """A fresh, migrated database."""
     async with fresh_database(maintenance, postgres_url, template) as url:
         yield url
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def module_database_url(maintenance: asyncpg.Connection, postgres_url: str, template: str) -> AsyncIterator[str]:
+async def module_database_url(
+    maintenance: asyncpg.Connection, postgres_url: str, template: str, logins: None
+) -> AsyncIterator[str]:
     """One for all cases of a module that only read what the module has put there: see `make_read_only`."""
     async with fresh_database(maintenance, postgres_url, template) as url:
         yield url
@@ -352,19 +369,33 @@ def secure_broker(stack: Local, secrets_dir: Path, request: pytest.FixtureReques
 
 
 @pytest.fixture
-async def gateway_url(database_url: str) -> AsyncIterator[str]:
-    """The database, by a login that has the rights of gateways and alarms processes alone."""
-    name = f"test_gateway_{uuid.uuid4().hex[:12]}"
-    parts = urlsplit(database_url)
-    url = urlunsplit(parts._replace(netloc=f"{name}:{name}@{parts.hostname}:{parts.port}"))
-    owner = await asyncpg.connect(database_url)
-    await make_login(owner, url, GATEWAY)
-    await owner.close()
-    yield url
-    owner = await asyncpg.connect(database_url)  # another one: the test may have ended all connections
-    await owner.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", name)
-    await owner.execute(f"drop role {name}")
-    await owner.close()
+def gateway_url(database_url: str) -> str:
+    """The database, by a login that has the rights of gateways alone."""
+    return as_role(database_url, GATEWAY)
+
+
+@pytest.fixture
+def alarms_url(database_url: str) -> str:
+    """The database, by a login that has the rights of alarms processes alone."""
+    return as_role(database_url, ALARMS)
+
+
+@pytest.fixture
+def worker_url(database_url: str) -> str:
+    """The database, by a login that has the rights of workers alone."""
+    return as_role(database_url, WORKER)
+
+
+@pytest.fixture
+def api_url(database_url: str) -> str:
+    """The database, by a login that has the rights of the API alone."""
+    return as_role(database_url, API)
+
+
+@pytest.fixture
+def operator_url(database_url: str) -> str:
+    """The database, by a login that has the rights of the tools alone."""
+    return as_role(database_url, OPERATOR)
 
 
 @pytest.fixture

@@ -52,19 +52,29 @@ class Attempts:
 
     @asynccontextmanager
     async def attempt(
-        self, request: HTTPConnection, purpose: Purpose, account: str | None = None, *, known: bool = False
+        self,
+        request: HTTPConnection,
+        purpose: Purpose,
+        account: str | None = None,
+        *,
+        known: bool = False,
+        session_id: int | None = None,
     ) -> AsyncIterator[Attempt]:
         """Count one attempt as under way. Raises TooMany if the account or the address has failed too often.
 
         `known`: somebody has logged in to the account from this address. It is judged by what has failed there for
-        this account alone, so neither strangers elsewhere nor colleagues lock its owner out."""
+        this account alone, so neither strangers elsewhere nor colleagues lock its owner out.
+        `session_id`: the attempt comes from a session of the account, which is as good; the session has a budget too,
+        or who has stolen it could guess from many addresses."""
         network_ = network(request)
         address_ = self._bucket(f"{purpose} address {network_}")
         if account is None:
             judged = counted = [address_]
-        elif known:
-            own = self._bucket(f"{purpose} account {account.lower()} from {network_}")
-            judged, counted = [own], [own, address_]
+        elif known or session_id is not None:
+            judged = [self._bucket(f"{purpose} account {account.lower()} from {network_}")]
+            if session_id is not None:
+                judged.append(self._bucket(f"{purpose} session {session_id}"))
+            counted = [*judged, address_]
         else:
             judged = counted = [address_, self._bucket(f"{purpose} account {account.lower()}")]
         await self._turn(purpose, judged)

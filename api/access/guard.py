@@ -20,7 +20,7 @@ from api.access.identity import Identities, Shown
 from api.access.places import Places
 from api.access.roles import Principal, Role, Scope
 from api.database import Database, Server
-from api.problems import CHALLENGE, Forbidden, NotFound, Unauthorized
+from api.problems import CHALLENGE, Forbidden, NotFound, PasswordExpired, Unauthorized
 from api.settings import ApiSettings
 
 INVALID = {"WWW-Authenticate": CHALLENGE["WWW-Authenticate"] + ', error="invalid_token"'}
@@ -29,6 +29,8 @@ COOKIE, INSECURE_COOKIE = "__Host-biogate", "biogate"
 PAGES = "/app/"
 """Pages of an organization are at `/app/{organization}/…`: browsers cannot set headers for these, either."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+WITH_OLD_PASSWORD = re.compile(r"/api/v1/auth/(me|password|logout)|/logout|/app/[^/]+/me(/password)?")
+"""What a person whose password has expired may ask for."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 BY_ADDRESS = frozenset(
     {
@@ -74,18 +76,32 @@ async def _caller(
 
 
 async def caller(request: HTTPConnection) -> Principal:
-    """Return who sent this request. Raises Unauthorized, or Forbidden if a foreign page sent it with a cookie."""
-    known: Principal | None = request.scope.get("principal")
-    if known is not None:
-        return known
-    shown = request.scope.get("shown") or _shown(request)
-    found = await access_services(request).identities.principal(shown)
+    """Return who sent this request. Raises Unauthorized, Forbidden if a foreign page sent it with a cookie, and
+    PasswordExpired."""
+    identities = access_services(request).identities
+    found: Principal | None = request.scope.get("principal")
     if found is None:
-        raise Unauthorized("the key, token or session is unknown or has ended: log in again", headers=INVALID)
-    if shown.kind == "cookie" and not _is_safe(request):
-        from_own_page(request)
-    request.scope["principal"] = found
+        shown = request.scope.get("shown") or _shown(request)
+        found = await identities.principal(shown)
+        if found is None:
+            raise Unauthorized("the key, token or session is unknown or has ended: log in again", headers=INVALID)
+        if shown.kind == "cookie" and not _is_safe(request):
+            from_own_page(request)
+        if found.has_expired and not WITH_OLD_PASSWORD.fullmatch(request.scope["path"]):
+            raise PasswordExpired("your password is older than your organization allows: change it, then go on")
+        request.scope["principal"] = found
+    if found.kind == "program" or is_act(request):
+        await identities.note_act(found)
     return found
+
+
+def is_act(connection: HTTPConnection) -> bool:
+    """Whether a person does something by this request of a browser: sends a form, or opens a page. What a page asks
+    anew by itself keeps no session open."""
+    if connection.scope["type"] != "http":
+        return False
+    mode = connection.headers.get("sec-fetch-mode", "navigate")
+    return not _is_safe(connection) or (mode == "navigate" and "hx-request" not in connection.headers)
 
 
 Caller = Annotated[Principal, Depends(_caller)]
@@ -118,14 +134,18 @@ Member = Annotated[Principal, Depends(_member)]
 
 async def _database(request: Request, member: Member) -> Database:
     assert member.organization_id is not None
-    return access_services(request).server.of(member.organization_id)
+    return access_services(request).server.of(member.organization_id, member.shown)
 
 
 Db = Annotated[Database, Depends(_database)]
 
 
 async def _accounts(request: Request) -> Database:
-    return access_services(request).server.accounts
+    def shown() -> str:
+        known: Principal | None = request.scope.get("principal")
+        return "" if known is None else known.shown
+
+    return access_services(request).server.accounts_of(shown)
 
 
 Accounts = Annotated[Database, Depends(_accounts)]

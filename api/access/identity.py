@@ -13,8 +13,12 @@ CHANGED = "biogate_accounts"
 REMEMBERED_S = 10.0
 """Also an upper bound on what a key costs that has just expired."""
 MOST_REMEMBERED = 10_000
+SEEN_S = 10.0
+"""Seconds for which what a person does in a session is not noted again; an idle session may end so much too early."""
 
-SESSION = "select * from principal($1, $2, $3)"
+SESSION = "select * from session_principal($1, $2, $3)"
+SEEN = "select session_seen($1)"
+IDLE = "select session_idle_end($1)"
 KEY = "select * from key($1)"
 
 
@@ -36,6 +40,7 @@ class Identities:
         self._accounts = accounts
         self._jwt_key = jwt_key
         self._known: dict[Shown, tuple[Principal, float]] = {}
+        self._seen: dict[int, float] = {}
         self._listening = False
         self._version = 0
 
@@ -57,6 +62,18 @@ class Identities:
             self._known[shown] = found, time.monotonic() + min(REMEMBERED_S, seconds)
         return found
 
+    async def note_act(self, principal: Principal) -> None:
+        """Note that a person does something, if the person's session ends when nobody does."""
+        if principal.session_id is None or principal.idle_minutes is None:
+            return
+        now = time.monotonic()
+        if now < self._seen.get(principal.session_id, 0.0):
+            return
+        if len(self._seen) >= MOST_REMEMBERED:
+            self._seen.clear()
+        self._seen[principal.session_id] = now + SEEN_S
+        await self._accounts.execute(SEEN, principal.session_id)
+
     def forget(self) -> None:
         """Forget all principals after a change by this process; the notification of the database comes later."""
         self._version += 1
@@ -77,23 +94,29 @@ class Identities:
     async def _ask(self, shown: Shown) -> tuple[Principal | None, float]:
         """Look the credentials up. Returns the principal and for how many seconds it may be remembered."""
         if shown.kind == "cookie":
-            return await self._of_session(hashed(shown.token), None, shown.organization)
+            token_hash = hashed(shown.token)
+            return await self._of_session(token_hash, None, shown.organization, f"session {token_hash.hex()}")
         key = ApiKey.parse(shown.token)
         if key is not None:
             return await self._of_key(key, shown.organization)
         session = session_of(shown.token, self._jwt_key)
         if session is None:
             return None, 0
-        session_id, expires = session
-        found, seconds = await self._of_session(None, session_id, shown.organization)
+        session_id, proof, expires = session
+        words = f"program {session_id} {proof}"
+        found, seconds = await self._of_session(None, session_id, shown.organization, words)
         return found, min(seconds, expires - time.time())
 
     async def _of_session(
-        self, token_hash: bytes | None, session_id: int | None, organization: str | None
+        self, token_hash: bytes | None, session_id: int | None, organization: str | None, words: str
     ) -> tuple[Principal | None, float]:
         row = await self._accounts.fetchrow(SESSION, token_hash, session_id, organization)
         if row is None:
             return None, 0
+        if row["idle"]:
+            await self._accounts.execute(IDLE, row["session_id"])
+            return None, 0
+        seconds = 0.0 if row["has_expired"] else row["expires_at"].timestamp() - time.time()
         return Principal(
             who=row["email"],
             kind=row["kind"],
@@ -102,7 +125,10 @@ class Identities:
             role=None if row["role"] is None else Role(row["role"]),
             user_id=row["user_id"],
             session_id=row["session_id"],
-        ), row["expires_at"].timestamp() - time.time()
+            idle_minutes=row["idle_minutes"],
+            has_expired=row["has_expired"],
+            shown=words,
+        ), seconds
 
     async def _of_key(self, key: ApiKey, organization: str | None) -> tuple[Principal | None, float]:
         row = await self._accounts.fetchrow(KEY, key.key_id)
@@ -117,4 +143,5 @@ class Identities:
             role=Role(row["role"]),
             scopes=frozenset(scope for scope in Scope if scope in row["scopes"]),
             key_id=row["key_id"],
+            shown=f"key {row['key_id']} {key.secret}",
         ), REMEMBERED_S if row["expires_at"] is None else row["expires_at"].timestamp() - time.time()

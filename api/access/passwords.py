@@ -4,6 +4,8 @@ do it, and few requests may wait for them."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -20,6 +22,8 @@ LEAST, MOST_BYTES = 10, 72
 """The least characters of a password; its most bytes, as bcrypt looks at no more."""
 NOBODYS: Final = "$2b${:02}$efca9Cm9x7Aj6gnFI3QE4.TWVTajrBqv51L6rH9J.il6BmHXVW3zm"
 """The hash that is compared where there is no account, with the number of rounds: so the answer takes as long."""
+SALTED: Final = 29
+"""Characters of a hash that say how it is made: its kind, rounds and salt."""
 MOST_WAITING: Final = 32
 HARD_TO_GUESS: Final = 3
 """The least score of zxcvbn, from 0 to 4: 10**8 guesses and more."""
@@ -79,14 +83,20 @@ def hash_now(password: str, rounds: int) -> str:
     return bcrypt.hashpw(composed(password).encode(), bcrypt.gensalt(rounds)).decode()
 
 
-def matches_now(password: str, password_hash: str, rounds: int = 0) -> bool:
-    """Whether this is the hash of the password. It takes as long as the making of a hash with `rounds`, if that is
-    longer than the making of this one has taken: or the time would tell which account is an old one."""
+def matches_now(password: str, password_hash: str, rounds: int = 0) -> str | None:
+    """Return the hash of the password if it is the one that is meant, or None. Of that, `password_hash` has the whole,
+    or what the database gives: the salt and, in place of the rest, the SHA-256 of the whole.
+
+    It takes as long as the making of a hash with `rounds`, if that is longer than the making of this one has taken: or
+    the time would tell which account is an old one."""
     forms = (composed(password), unicodedata.normalize("NFD", password), password)  # the others: from before NFC
-    right = False
+    right = None
     for form in dict.fromkeys(forms):
         fits = len(form.encode()) <= MOST_BYTES
-        right |= bcrypt.checkpw(form.encode()[:MOST_BYTES], password_hash.encode()) and fits
+        whole = bcrypt.hashpw(form.encode()[:MOST_BYTES], password_hash[:SALTED].encode())
+        meant = whole.decode(), password_hash[:SALTED] + hashlib.sha256(whole).hexdigest()
+        if any(hmac.compare_digest(one.encode(), password_hash.encode()) for one in meant) and fits:
+            right = whole.decode()
         for missing in range(rounds_of(password_hash), rounds):
             bcrypt.checkpw(form.encode()[:MOST_BYTES], NOBODYS.format(missing).encode())
     return right
@@ -123,14 +133,15 @@ class Passwords:
             raise BadParameter(parameter, str(error)) from error
         return await self.hash(password)
 
-    async def matches(self, password: SecretStr, password_hash: str | None, rounds: int = 0) -> bool:
-        """Whether the password matches. A hash of None, for an unknown account, takes as long and never matches.
+    async def matches(self, password: SecretStr, password_hash: str | None, rounds: int = 0) -> str | None:
+        """Return the hash of the password if it matches, which proves to the database that somebody has typed it. A
+        hash of None, for an unknown account, takes as long and never matches.
 
         `rounds` are the most of any account: each answer costs as much as that, or as a new hash."""
         most = max(rounds, self._rounds)
         compared = password_hash or NOBODYS.format(most)
         right = await self._run(matches_now, password.get_secret_value(), compared, most)
-        return bool(right) and password_hash is not None
+        return str(right) if right is not None and password_hash is not None else None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether the hash was made with other rounds than the setting's."""

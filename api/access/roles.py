@@ -60,6 +60,12 @@ class Principal:
     """None if the principal is an API key, which is nobody's account."""
     session_id: int | None = None
     key_id: str | None = None
+    idle_minutes: int | None = None
+    """The session ends when nobody does anything for so long; None: it does not."""
+    has_expired: bool = False
+    """Whether the password is so old that the person may only change it."""
+    shown: str = field(default="", repr=False, compare=False)
+    """The credential, in the words by which the database finds whose it is: see schema/migrations/0034_roles.sql."""
 
     def may(self, role: Role, scope: Scope) -> bool:
         """Whether the principal has this role, and the key, if it is one, this scope."""

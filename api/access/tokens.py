@@ -92,21 +92,28 @@ def code_hash(code: str) -> bytes:
     return hashed("".join(sign for sign in code.upper() if sign.isalnum()))
 
 
-def access_token(session_id: int, user_id: int, key: bytes, seconds: float) -> str:
-    """A JWT that says whose session it is, and nothing else: what they may do is asked for when it is shown."""
+def access_proof(family: str) -> str:
+    """What proves to the database that an access token is of the session with these refresh tokens."""
+    return hashlib.sha256(b"biogate access " + hashed(family)).hexdigest()
+
+
+def access_token(session_id: int, user_id: int, proof: str, key: bytes, seconds: float) -> str:
+    """A JWT that says whose session it is, with `access_proof`, and nothing else: what they may do is asked for when it
+    is shown."""
     now = time.time()
-    claims = {"sub": str(user_id), "sid": session_id, "aud": AUDIENCE, "iat": int(now), "exp": int(now + seconds)}
-    return jwt.encode(claims, key, ALGORITHM)
+    claims = {"sub": str(user_id), "sid": session_id, "prf": proof, "aud": AUDIENCE, "iat": int(now)}
+    return jwt.encode(claims | {"exp": int(now + seconds)}, key, ALGORITHM)
 
 
-def session_of(token: str, key: bytes) -> tuple[int, float] | None:
-    """The session of an access token, and until when it holds (s since 1970); None if it is false, or too old."""
+def session_of(token: str, key: bytes) -> tuple[int, str, float] | None:
+    """The session of an access token, its proof, and until when it holds (s since 1970); None if it is false, or too
+    old."""
     try:
         claims = jwt.decode(
-            token, key, [ALGORITHM], audience=AUDIENCE, options={"require": ["exp", "iat", "aud", "sub", "sid"]}
+            token, key, [ALGORITHM], audience=AUDIENCE, options={"require": ["exp", "iat", "aud", "sub", "sid", "prf"]}
         )
-        session_id = claims["sid"]
+        session_id, proof = claims["sid"], claims["prf"]
     except jwt.InvalidTokenError:
         return None
-    known = isinstance(session_id, int) and 0 < session_id < 2**63
-    return (session_id, float(claims["exp"])) if known else None
+    known = isinstance(session_id, int) and 0 < session_id < 2**63 and isinstance(proof, str) and proof.isalnum()
+    return (session_id, proof, float(claims["exp"])) if known else None

@@ -10,8 +10,13 @@ import asyncpg
 import typer
 
 from api.admin.console import Organization, organization_id, run
+from schema import console
 from schema.command_line import commands
 from schema.console import Refused, tell
+from schema.evidence.keys import load_public
+from schema.evidence.retained import retained_checkpoint
+from schema.evidence.tokens import authorities
+from schema.evidence.verification import ChainVerification, Elsewhere, verify_chain
 
 app = commands("The audit trail: is it whole; all of it as JSON lines.")
 
@@ -19,25 +24,64 @@ ROWS_AT_A_TIME = 1000
 
 
 @app.command()
-def verify(organization: Organization = "main") -> None:
-    """Verify the audit trail by its chain of hashes. Status 1 if an event was changed, or is missing."""
+def verify(
+    organization: Organization = "main",
+    *,
+    key: Annotated[Path | None, typer.Option(help="public key of the signing process, PEM, kept elsewhere")] = None,
+    file: Annotated[Path | None, typer.Option(help="its file of checkpoints: BIOGATE_EVIDENCE_FILE")] = None,
+    broker: Annotated[str | None, typer.Option(help="mqtts://login@host:port, which has the newest one")] = None,
+    broker_password: Annotated[Path | None, typer.Option(help="file with that login's password")] = None,
+    broker_ca: Annotated[Path | None, typer.Option(help="certificate of the broker's authority, PEM")] = None,
+    tsa_ca: Annotated[Path | None, typer.Option(help="authorities of the time stamp service, PEM")] = None,
+) -> None:
+    """Verify the audit trail, and what it says of records, against the checkpoints that were signed of it.
 
-    async def work(connection: asyncpg.Connection) -> tuple[asyncpg.Record, list[int]]:
+    Whoever owns the database can change its checkpoints, too: give key and file, or the broker. Status 1 if anything is
+    not as it was signed.
+    """
+    trusted = None if key is None else load_public(key)
+    roots = () if tsa_ca is None else authorities(tsa_ca)
+
+    async def work(connection: asyncpg.Connection) -> ChainVerification:
         its_id = await organization_id(connection, organization)
-        about = await connection.fetchrow(
-            """select count(*), coalesce(max(n), 0) as last,
-                      (select encode(hash, 'hex') from audit where organization_id = $1 order by n desc limit 1) as hash
-                 from audit where organization_id = $1""",
-            its_id,
-        )
-        return about, [row[0] for row in await connection.fetch("select audit_faults($1)", its_id)]
+        retained = None
+        if broker is not None:
+            password = None if broker_password is None else _read(broker_password).strip()
+            retained = await retained_checkpoint(broker, its_id, password, broker_ca)
+        try:
+            return await verify_chain(connection, its_id, Elsewhere(trusted, file, retained, roots))
+        except OSError as error:
+            if file is None or error.filename is None:
+                raise
+            raise Refused(f"{file} cannot be read: {error.strerror}") from error
 
-    about, faults = run(work)
-    tell(f"{organization}: {about['count']} events, the last is {about['last']} with hash {about['hash'] or '-'}")
-    if faults:
-        tell(f"changed, or after a missing one: {', '.join(map(str, faults))}")
+    found = console.run(work)
+    _tell(organization, found)
+    if found.faults:
         raise typer.Exit(1)
-    tell("the chain is whole; that none is missing at its end shows only a number and hash kept elsewhere")
+
+
+def _tell(organization: str, found: ChainVerification) -> None:
+    last = "none" if found.last is None else f"the last is {found.last.n} with hash {found.last.hash.hex()}"
+    tell(f"{organization}: {found.events} events, {last}; {found.records} records")
+    certain = found.certain
+    if certain is not None:
+        tell(f"certain up to event {certain.n} by checkpoint {certain.number} of {certain.at}, key {certain.key}")
+    if found.stamps:
+        tell(f"{found.stamps} time stamps are right")
+    for remark in found.remarks:
+        tell(f"note: {remark}")
+    for fault in found.faults:
+        tell(f"fault: {fault}")
+    if not found.faults:
+        tell("the chain is whole")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from error
 
 
 @app.command()

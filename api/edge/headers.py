@@ -49,7 +49,7 @@ OURS = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 """The policy of a page for people: our own files, and no script or style within the page."""
-REPORT = re.compile(r"/reports/[^/]+/report\.html$")
+REPORT = re.compile(r"/reports/[^/]+/(report|signed)\.html$")
 """Where the address of a report ends: a file that stands for itself, with its style in it."""
 ALONE = "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'none'"
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)

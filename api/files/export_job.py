@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
@@ -21,12 +22,13 @@ from api.files.columns import TableColumns
 from api.files.formats import WRITERS
 from api.files.table import batches
 from api.problems import BadParameter, NotFound, TooLong, TooMuch, Unavailable
-from api.queries import exports
+from api.queries import evidence, exports
 from api.queries.blocks import blocks
 from api.queries.frames import FrameBlock
 from api.queries.selection import Selected, Selection, resolve
 from api.settings import ApiSettings
 from api.shapes.exports import ManifestFile, NewExport
+from schema.evidence.canonical import canonical, digest
 from schema.jobs import JobFailed, JobProgress, RunningJob
 
 PAGE_VALUES = 500_000
@@ -66,21 +68,24 @@ async def run(running: RunningJob) -> Mapping[str, Any]:
     job, told = running.job, running.progress
     asked = NewExport.model_validate(job.request)
     async with Server(ApiSettings(api_pool_size=2)) as server:
-        database = server.of(job.organization_id)
+        database = server.of(job.organization_id, f"job {job.job_id}")
         try:
             selected = await resolve(database, asked.selection())
         except (NotFound, BadParameter, TooMuch) as error:
             raise JobFailed(error.detail) from error
         told.unit, told.total = "rows", await _total(database, selected.selections, asked)
         of = table_columns.columns(selected.selections, asked.shape, with_device=True)
-        return await _written(database, asked, selected, of, running)
+        facts = await _written(database, asked, selected, of, running)
+        await exports.made(database, job.job_id, facts)
+        return facts
 
 
 async def _written(
     database: Database, asked: NewExport, selected: Selected, of: TableColumns, running: RunningJob
 ) -> Mapping[str, Any]:
     told = running.progress
-    found = manifests.manifest(asked.said(), selected, of, asked.format, datetime.now(UTC))
+    proof = await evidence.head(database, f"export={running.job.job_id}")
+    found = manifests.manifest(asked.said(), selected, of, asked.format, datetime.now(UTC), evidence=proof)
     file = HashedFile(running.directory / f"export.{asked.format}", told)
     writer = WRITERS[asked.format](file, of, msgspec.json.encode(found))
     for selection in selected.selections:
@@ -92,8 +97,10 @@ async def _written(
     writer.close()
     found.rows, found.file = told.done, await asyncio.to_thread(file.finish)  # a slow disk must not hold up the beats
     told.total = told.done
-    told.file_bytes += _put(running.directory / manifests.NAME, msgspec.json.format(msgspec.json.encode(found)))
+    said = msgspec.json.encode(found)
+    told.file_bytes += _put(running.directory / manifests.NAME, msgspec.json.format(said))
     facts = {"file": found.file.name, "bytes": found.file.bytes, "sha256": found.file.sha256, "rows": found.rows}
+    facts |= {"manifest_sha256": digest(canonical(json.loads(said)))}
     return facts | {"columns": len(of.columns), "warnings": found.warnings}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from api.files.columns import QUALITIES, TableColumns
 from api.queries.devices import Computed
 from api.queries.selection import Selected
+from api.shapes.evidence import EvidenceHead
 from api.shapes.exports import FileFormat, Manifest, ManifestColumn, ManifestComputed, ManifestDevice
 from schema import times
 
@@ -17,7 +18,13 @@ NAME = "manifest.json"
 
 
 def manifest(
-    request: Mapping[str, Any], selected: Selected, columns: TableColumns, format_: FileFormat, now: datetime
+    request: Mapping[str, Any],
+    selected: Selected,
+    columns: TableColumns,
+    format_: FileFormat,
+    now: datetime,
+    *,
+    evidence: EvidenceHead | None = None,
 ) -> Manifest:
     """The manifest of a table that is yet to be written: without rows and file."""
     return Manifest(
@@ -48,6 +55,7 @@ def manifest(
         ],
         rows=None,
         file=None,
+        evidence=evidence,
         warnings=list(selected.warnings),
     )
 

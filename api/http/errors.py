@@ -13,11 +13,12 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from api.problems import MEDIA_TYPE, ApiError, BadParameters, fields, of_status
+from api.problems import MEDIA_TYPE, ApiError, BadParameters, Waits, fields, of_status
 from api.trace import CURRENT
 from schema.patterns import PATTERNS
 
 ErrorAnswer = Callable[[HTTPConnection, ApiError], Response]
+WaitsAnswer = Callable[[Request, Waits], Response]
 
 
 def document(connection: HTTPConnection, error: ApiError) -> Response:
@@ -29,9 +30,13 @@ def document(connection: HTTPConnection, error: ApiError) -> Response:
     return Response(msgspec.json.encode(content), error.status, headers=error.headers, media_type=MEDIA_TYPE)
 
 
-def install(app: FastAPI, routes: Sequence[APIRoute], answer: ErrorAnswer) -> None:
+def install(app: FastAPI, routes: Sequence[APIRoute], answer: ErrorAnswer, waits: WaitsAnswer) -> None:
     """Answer every error the routes can raise by `answer`; a socket's, instead of accepting it. (500 is answered by the
-    observer.)"""
+    observer.) An act that waits for a second person is answered by `waits`."""
+
+    @app.exception_handler(Waits)
+    async def waiting(request: Request, act: Waits) -> Response:
+        return waits(request, act)
 
     @app.exception_handler(ApiError)
     async def api_error(request: HTTPConnection, error: ApiError) -> Response:

@@ -31,5 +31,5 @@ async def note(request: Request) -> None:
     subject = BEGINS.sub("", request.url.path).removesuffix(".csv")
     asked = {name: request.query_params[name] for name in ("from", "to") if name in request.query_params}
     about = asked | {"address": address(request)}
-    database = access_services(request).server.of(principal.organization_id)
+    database = access_services(request).server.of(principal.organization_id, principal.shown)
     await database.execute(NOTE, subject, json.dumps(about), principal.who)

@@ -33,7 +33,7 @@ REPEATABLE = frozenset(
     {"channel", "channels", "aggregate", "reason", "state", "tag", "priority", "cause", "unit", "kind"}
 )
 FORMAT = re.compile(r"\.(csv|arrow|parquet)$")
-MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry")})
+MANY = frozenset({("device", "/api/v1/telemetry"), ("at", "/api/v1/telemetry"), ("device", "/api/v1/evidence")})
 """What may be repeated there alone."""
 
 Instant = Annotated[

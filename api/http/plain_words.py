@@ -4,12 +4,38 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from typing import Protocol
 
 NONE = "–"
 DIGITS = 4
 """Digits of a number of which nobody has said how many decimals are worth showing."""
 WORDS = {"ph": "pH", "o2": "O2", "co2": "CO2", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "do": "DO"}
 """Parts of channels' names that are not written as other words are."""
+
+
+class Signature(Protocol):
+    """What words about a signature are made of."""
+
+    @property
+    def version(self) -> int: ...
+    @property
+    def intact(self) -> bool: ...
+    @property
+    def changed_at(self) -> str | None: ...
+
+
+def utc(instant: str) -> str:
+    """Return an instant as text in UTC to the second, as it stands beside a signature wherever its reader is."""
+    return f"{instant[:10]} {instant[11:19]} UTC"
+
+
+def signature_state(one: Signature) -> str:
+    """Return whether a signature is intact; of a broken one which version it was, and since when."""
+    if one.intact:
+        return "intact"
+    if one.changed_at is None:
+        return f"broken: version {one.version} was signed, and is stored otherwise now; no change is recorded"
+    return f"broken: version {one.version} was signed, and the record was changed at {utc(one.changed_at)}"
 
 
 def number(value: float | None, decimals: int | None = None) -> str:

@@ -40,7 +40,10 @@ def parse_moment(given: object, now: datetime | None = None) -> datetime | Offse
     address is a space if nobody encoded it, and means the same."""
     found = OFFSET.fullmatch(given.strip()) if isinstance(given, str) else None
     if found is None:
-        return times.parse_instant(given, now)
+        try:
+            return times.parse_instant(given, now)
+        except ValueError as error:
+            raise ValueError(f"{error}; with `run` also a distance like start+2h or end-30m") from None
     edge: Literal["start", "end"] = "start" if found[1] == "start" else "end"
     distance = times.parse_duration(found[3]) if found[3] else timedelta(0)
     return Offset(edge, -distance if found[2] == "-" else distance)

@@ -13,14 +13,17 @@ import asyncpg
 from api.database import Connection, Database
 from api.jobs.job import Job, Looked, Period
 from api.problems import NotFound
-from api.queries import devices, load
+from api.queries import load
 from schema import times
 from schema.alarms import history
+from schema.alarms.phases import ConfirmedPhase, PhaseSince, changes
 from schema.alarms.rules import Rule
 from schema.alarms.stored import sent
 from schema.alarms.timeline import CommittedFrame
 
 SQL = load("alarm_trials")
+DEVICE_ID = load("devices")["id"]
+"""Not by `api.queries.devices`: with the shapes of its answers comes FastAPI, 0.2 s of each trial's start."""
 AT_A_TIME = 2000
 """Frames that are read at a time; after each reading the clock is looked at."""
 MOST_PERIODS = 1000
@@ -31,7 +34,7 @@ PHASE_BEFORE = timedelta(days=92)
 
 Slots = dict[int, list[tuple[int, str]]]
 """Layout id → the channels that the rule reads, as (slot from 0, name)."""
-Phases = list[tuple[float, str | None]]
+Phases = list[PhaseSince]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,12 @@ async def evaluate(database: Database, job: Job, now: datetime) -> AsyncIterator
 
 async def _device(database: Database, rule: Rule, name: str, span: tuple[datetime, datetime], share: Share) -> Looked:
     async with database.connection() as connection, connection.transaction():
-        row = await connection.fetchrow(devices.SQL["id"], name)
+        row = await connection.fetchrow(DEVICE_ID, name)
         if row is None:  # it was there a moment ago
             raise NotFound(f"no device {name} is registered")
         number = row["device_id"]
         slots = await _slots(connection, number, rule)
-        phases = await _phases(connection, number, span) if rule.scope.phases else []
+        phases, too_many = await _phases(connection, number, span) if rule.scope.phases else ([], False)
         run = TrialRun(rule, phases, span[0].timestamp())
         cursor = await connection.cursor(SQL["frames" if rule.channels else "bare_frames"], number, *span)
         whole = False
@@ -73,7 +76,7 @@ async def _device(database: Database, rule: Rule, name: str, span: tuple[datetim
             if time.monotonic() >= share.deadline:
                 break
         run.end(span[1].timestamp() if whole else run.until)
-    return Looked(name, run.frames, run.until, whole, len(phases) > MOST_PHASES, run.found())
+    return Looked(name, run.frames, run.until, whole, too_many, run.found())
 
 
 async def _slots(connection: Connection, device_id: int, rule: Rule) -> Slots:
@@ -83,10 +86,16 @@ async def _slots(connection: Connection, device_id: int, rule: Rule) -> Slots:
     return slots
 
 
-async def _phases(connection: Connection, device_id: int, span: tuple[datetime, datetime]) -> Phases:
-    """The phases in the span (time, name). The phase that held at its begin comes first, with the time of the begin."""
+async def _phases(connection: Connection, device_id: int, span: tuple[datetime, datetime]) -> tuple[Phases, bool]:
+    """Return the phases in force in the span, as they are known now, and whether the device told too many. The one that
+    held at the begin comes first, with the time of the begin."""
     rows = await connection.fetch(SQL["phases"], device_id, *span, MOST_PHASES, span[0] - PHASE_BEFORE)
-    return [(max(row["time"], span[0]).timestamp(), row["phase"]) for row in rows]
+    told = [PhaseSince(row["time"].timestamp(), row["phase"]) for row in rows]
+    confirmed = []
+    for name, begins, ends, is_open in await connection.fetch(SQL["confirmed_phases"], device_id, *span):
+        begin, end = begins.timestamp(), None if ends is None else ends.timestamp()
+        confirmed.append(ConfirmedPhase(name, begin, end, is_open, confirmed_at=begin))
+    return list(changes(confirmed, told, *(edge.timestamp() for edge in span))), len(rows) > MOST_PHASES
 
 
 def _frames(rows: Sequence[asyncpg.Record], slots: Slots) -> Iterator[CommittedFrame]:

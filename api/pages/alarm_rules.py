@@ -22,9 +22,10 @@ from api.pages import rule_form
 from api.pages.filters import Filters, query
 from api.pages.page import OrganizationPage, Page, PageRouter, Version, form, is_partial, parsed
 from api.pages.rule_form import RuleForm
+from api.pages.signatures import signature_block
 from api.problems import BadParameter, PreconditionFailed
 from api.queries import alarm_rules as queries
-from api.queries import channels, plant
+from api.queries import channels, pending_acts, plant
 from api.queries.alarm_rules import RuleOrder
 from api.shapes import alarm_rules as shapes
 from api.shapes.alarm_rules import RuleParameters, SavedRule
@@ -120,7 +121,9 @@ async def import_(page: OrganizationPage, database: Db) -> Response:
 async def new(page: OrganizationPage, database: Db, like: str = "") -> Response:
     """The form of a rule that is not there yet, empty or like another one."""
     definition = msgspec.json.decode((await queries.detail(database, like)).definition) if like else None
-    return page.show("pages/alarm_rule.html", rule=None, warnings=[], **await _form(database, definition))
+    return page.show(
+        "pages/alarm_rule.html", rule=None, signed=None, waiting=[], warnings=[], **await _form(database, definition)
+    )
 
 
 @router.post("/alarm-rules", dependencies=WRITE)
@@ -135,7 +138,9 @@ async def make(page: OrganizationPage, database: Db) -> Response:
 async def rule(page: OrganizationPage, database: Db, rule: RuleName) -> Response:
     found = await queries.detail(database, rule)
     definition = msgspec.json.decode(found.definition)
-    return page.show("pages/alarm_rule.html", rule=found, warnings=found.warnings, **await _form(database, definition))
+    values = await _form(database, definition) | await signature_block(page, database, f"rule/{rule}")
+    values["waiting"] = await pending_acts.waiting(database, f"alarm-rule/{rule}")
+    return page.show("pages/alarm_rule.html", rule=found, warnings=found.warnings, **values)
 
 
 @router.post("/alarm-rules/{rule}", dependencies=WRITE)

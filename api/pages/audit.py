@@ -11,9 +11,11 @@ from pydantic import Field
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
+from api.http.run_times import RunAsked
 from api.pages.listing import PageSpan, part
 from api.pages.page import OrganizationPage, PageRouter, is_partial
 from api.queries import audit as queries
+from api.queries import run_times
 from api.shapes.audit import AuditParameters
 
 router = PageRouter(allow(Role.OPERATOR, Scope.AUDIT_READ))
@@ -23,16 +25,17 @@ class AuditPageParameters(PageSpan):
     subject: str | None = Field(None, max_length=1000)
     action: str | None = Field(None, max_length=100)
     who: str | None = Field(None, max_length=1000)
+    run: RunAsked = None
 
     def filter(self) -> AuditParameters:
         return AuditParameters.model_validate(
-            {"subject": self.subject, "action": self.action, "who": self.who} | self.said()
+            {"subject": self.subject, "action": self.action, "who": self.who, "run": self.run} | self.said()
         )
 
 
 @router.get("/audit")
 async def audit(page: OrganizationPage, database: Db, asked: Annotated[AuditPageParameters, Query()]) -> Response:
-    wanted = asked.filter()
+    wanted = (await run_times.placed(database, asked.filter())).asked
     found = await part(
         page.request,
         asked.cursor,
@@ -49,7 +52,7 @@ async def audit(page: OrganizationPage, database: Db, asked: Annotated[AuditPage
 @router.get("/audit.csv")
 async def copy(request: Request, database: Db, asked: Annotated[AuditPageParameters, Query()]) -> Response:
     """All of it as CSV; the address names the organization, as a link cannot send a header."""
-    wanted = asked.filter()
+    wanted = (await run_times.placed(database, asked.filter())).asked
     return await queries.EVENTS.page(
         request,
         wanted,

@@ -13,7 +13,8 @@ from api.http import cursors
 from api.pages import deviation_words as words
 from api.pages.listing import PageParameters, address, part
 from api.pages.page import OrganizationPage, PageRouter, is_partial
-from api.queries import attachments
+from api.pages.signatures import signature_block
+from api.queries import attachments, pending_acts
 from api.queries import deviations as queries
 from api.shapes.deviations import DeviationFilter, DeviationState, LinkType, MemberRole, Severity
 from api.shapes.devices import Tag
@@ -68,6 +69,8 @@ async def one(page: OrganizationPage, database: Db, deviation: DeviationNumber) 
         "severities": get_args(Severity),
         "roles": get_args(MemberRole),
         "types": get_args(LinkType),
+        "waiting": await pending_acts.waiting(database, f"deviation/{deviation}"),
+        **await signature_block(page, database, f"deviation/{deviation}"),
     }
     if is_partial(page.request):
         return page.show("partials/deviation.html", **values)

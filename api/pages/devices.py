@@ -31,6 +31,7 @@ from api.queries import (
 )
 from api.queries import devices as queries
 from api.queries.activity import WantedActivity
+from api.queries.run_times import PlacedQuestion
 from api.shapes.devices import DeviceChange, DeviceParameters, DeviceState, Location, Tag, Title
 from api.shapes.quarantine import QuarantineParameters
 from schema import times
@@ -126,7 +127,7 @@ async def _about(page: Page, database: Database, device: str) -> dict[str, Any]:
         rows = await commands.page(database, number, None, (times.LAST, commands.LAST_ID), FEW)
         commanded = [commands.item(row) for row in rows]
     wanted = WantedActivity({"presence"}, [device], activity.EVER)
-    rejected = QuarantineParameters(device=device)
+    rejected = PlacedQuestion(QuarantineParameters(), [device])
     return {
         "doing": await status.status(database, device),
         "linked_deviations": await deviations.of_device(database, device),

@@ -17,8 +17,9 @@ from api.http.run_times import RunAsked
 from api.pages.analyte_rows import AnalyteRows, blank, changed
 from api.pages.listing import PageSpan, address, part
 from api.pages.page import OrganizationPage, PageRouter, Version, is_partial, parsed
+from api.pages.signatures import signature_block
 from api.problems import BadParameter
-from api.queries import deviations, run_times
+from api.queries import deviations, pending_acts, run_times
 from api.queries import lab_samples as queries
 from api.shapes.lab_samples import (
     SAMPLE_PATTERN,
@@ -115,6 +116,8 @@ async def one(page: OrganizationPage, database: Db, sample: Sample) -> Response:
     values: dict[str, Any] = {"versions": versions, "one": versions[0], "blank": blank(len(versions[0].analytes))}
     readable = page.may("viewer", "devices:read")
     values["linked_deviations"] = await deviations.linked(database, "sample", sample) if readable else []
+    values |= await signature_block(page, database, f"sample/{sample}")
+    values["waiting"] = await pending_acts.waiting(database, f"sample/{sample}")
     return page.show("pages/lab_sample.html", here=HERE, **values)
 
 

@@ -10,9 +10,10 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http.bodies import Order
 from api.pages.page import OrganizationPage, Page, PageRouter
-from api.queries import installation, organizations, retention
+from api.queries import installation, organizations, policies, retention
 from api.shapes.installation import AccountChange, NewPasswordLink
 from api.shapes.organizations import MemberChange, NewInvitation, NewKey, OrganizationChange
+from api.shapes.policies import NewPolicy
 from api.shapes.retention import NewHold
 from schema import times
 
@@ -24,6 +25,12 @@ MOST, LAST_ID = 500, 2**31 - 1
 FIRST_ORGANIZATION = 1
 """It runs the installation: it sees all accounts."""
 HERE = "organization"
+PENDING_KINDS = {
+    "rules": "changes of alarm rules",
+    "deviations": "closing of deviations",
+    "samples": "approval of samples",
+    "setpoints": "setpoints that are sent to devices",
+}
 Id = Annotated[int, Path(ge=1, le=LAST_ID)]
 KeyId = Annotated[str, Path(pattern="^[a-z2-7]{12}$")]
 
@@ -47,10 +54,13 @@ async def _shown(page: Page, database: Db, **once: object) -> Response:
             values["accounts"] = [installation.item(row) for row in await installation.accounts(database, 0, MOST)]
     is_admin = page.member.may(Role.ADMIN, Scope.ORGANIZATION_WRITE)
     about = await organizations.organization(database, page.member.role)
+    policy = await policies.one(database)
     return page.show(
         "pages/organization.html",
         **{"key": None, "code": None, "link": None, **once, **values},
         about=about,
+        policy=policy,
+        pending_kinds=PENDING_KINDS,
         is_admin=is_admin,
         roles=list(Role),
         scopes=list(Scope),
@@ -62,6 +72,13 @@ async def _shown(page: Page, database: Db, **once: object) -> Response:
 async def change(page: OrganizationPage, database: Db) -> Response:
     await organizations.organization_change(database, await page.form(OrganizationChange), page.member.who)
     return page.done("The organization is changed.", HERE)
+
+
+@router.post("/organization/policy", dependencies=[CHANGES])
+async def put_policy(page: OrganizationPage, database: Db) -> Response:
+    await policies.put(database, await page.form(NewPolicy, meanings=",", second_person=","), page.member.who)
+    page.app.identities.forget()
+    return page.done("The policy is changed.", HERE)
 
 
 @router.post("/organization/members/{user_id}", dependencies=[CHANGES])

@@ -11,10 +11,11 @@ from pydantic import Field
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
+from api.http.run_times import RunAsked
 from api.pages import payload
 from api.pages.listing import PageSpan, part
 from api.pages.page import OrganizationPage, PageRouter, form
-from api.queries import deviations, jobs
+from api.queries import deviations, jobs, run_times
 from api.queries import quarantine as queries
 from api.shapes.jobs import JobParameters
 from api.shapes.quarantine import QuarantineOrder, QuarantineParameters, QuarantineState
@@ -34,6 +35,7 @@ class QuarantinePageParameters(PageSpan):
     device: str | None = Field(None, max_length=2000)
     reason: Reason | None = None
     state: QuarantineState = "open"
+    run: RunAsked = None
 
 
 class SettleForm(QuarantineOrder):
@@ -44,14 +46,15 @@ class SettleForm(QuarantineOrder):
 async def listed(page: OrganizationPage, database: Db, asked: Annotated[QuarantinePageParameters, Query()]) -> Response:
     wanted = QuarantineParameters.model_validate(
         {"device": asked.device, "reason": [asked.reason] if asked.reason else [], "state": [asked.state]}
-        | asked.said()
+        | {"run": asked.run, **asked.said()}
     )
+    question = await run_times.placed(database, wanted, asked.device)
     found = await part(
         page.request,
         asked.cursor,
         KEY,
-        (asked.to, queries.LAST_ID),
-        lambda before, limit: queries.quarantine(database, wanted, before, limit),
+        (question.span.end, queries.LAST_ID),
+        lambda before, limit: queries.quarantine(database, question, before, limit),
     )
     replays = None
     if page.may("viewer", "telemetry:read"):

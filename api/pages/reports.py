@@ -13,8 +13,10 @@ from api.access.roles import Role, Scope
 from api.http import cursors
 from api.pages.listing import PageParameters, part
 from api.pages.page import OrganizationPage, PageRouter, form, is_partial
+from api.pages.signatures import signature_block
 from api.queries import jobs
 from api.queries import reports as queries
+from api.reports.signed import signed_page
 from api.shapes.jobs import JobParameters
 from api.shapes.reports import NewReport, ReportKind, ReportParameters
 from schema import times
@@ -53,6 +55,18 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[ReportPa
 async def make(page: OrganizationPage, database: Db, member: Member) -> Response:
     await queries.make(database, await form(page.request, NewReport), member.who)
     return page.done("The report is being made: it appears here when it is done.", to="reports")
+
+
+@router.get("/reports/{report}")
+async def one(page: OrganizationPage, database: Db, report: UUID) -> Response:
+    values = await signature_block(page, database, f"report/{report}")
+    return page.show("pages/report.html", here="reports", report=await queries.one(database, report), **values)
+
+
+@router.get("/reports/{report}/signed.html")
+async def signed(database: Db, report: UUID) -> Response:
+    """The report as a page that ends with its signatures, to be printed."""
+    return await signed_page(database, report)
 
 
 @router.get("/reports/{report}/report.html")

@@ -98,7 +98,9 @@ async def vessel(
     time = asked.time(found.inoculated, now)
     drawn = [one for some in shown for name in some for one in (name, name + SETPOINT) if one in found.terms]
     files = {name: _file(page, device, drawn, time, end) for end, name in FORMATS.items()}
-    side, commands = await asyncio.gather(_side(page, database, found), commands_shown(page, database, found.number))
+    side, commands = await asyncio.gather(
+        _side(page, database, found), commands_shown(page, database, found.number, device)
+    )
     return page.show(
         "pages/vessel.html",
         found=found,

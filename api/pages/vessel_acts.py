@@ -18,7 +18,7 @@ from api.http.parameters import DeviceName, Duration, NoParameters, Words
 from api.pages.page import OrganizationPage, Page, PageRouter
 from api.problems import BadParameter, NotFound
 from api.queries import annotations as written
-from api.queries import commands, corrections, devices
+from api.queries import commands, corrections, devices, pending_acts
 from api.queries.corrections import CorrectionOrder
 from api.shapes.annotations import NewAnnotation
 from api.shapes.commands import CommandOrder, Precondition
@@ -99,10 +99,12 @@ def new_key() -> str:
     return str(uuid4())
 
 
-async def commands_shown(page: Page, database: Database, number: int) -> dict[str, Any]:
-    """Return the newest commands to a device, for the templates."""
+async def commands_shown(page: Page, database: Database, number: int, device: str) -> dict[str, Any]:
+    """Return the newest commands to a device, and setpoints that wait for a second person, for the templates."""
     rows = await commands.page(database, number, None, (times.LAST, commands.LAST_ID), SHOWN)
-    return {"commands": [commands.item(row) for row in rows], "states": STATES, "open_states": commands.OPEN}
+    waiting = await pending_acts.waiting(database, f"device/{device}")
+    shown = [commands.item(row) for row in rows]
+    return {"commands": shown, "states": STATES, "open_states": commands.OPEN, "pending_acts": waiting}
 
 
 @router.get("/commands", dependencies=[READ])
@@ -111,7 +113,8 @@ async def newest_commands(
 ) -> Response:
     """The newest commands, anew."""
     number = await devices.device_id(database, device)
-    return page.show("partials/vessel_commands.html", device=device, **await commands_shown(page, database, number))
+    values = await commands_shown(page, database, number, device)
+    return page.show("partials/vessel_commands.html", device=device, **values)
 
 
 @router.post("/setpoint", dependencies=[COMMAND])

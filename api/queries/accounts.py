@@ -117,15 +117,21 @@ async def sessions(accounts: Database, user_id: int, current: int | None) -> lis
     return [SessionAnswer.of(row, current=row["session_id"] == current) for row in rows]
 
 
-async def password_change(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:
+async def password_change(
+    accounts: Database, account: asyncpg.Record, old_hash: str, new_hash: str, keep: int | None
+) -> None:
     """Change a password and end all sessions but `keep`. Raises Conflict if the password was changed meanwhile."""
-    old_hash = account["password_hash"]
     await accounts.execute(SQL["password_change"], account["user_id"], old_hash, new_hash, keep)
 
 
-async def password_rehash(accounts: Database, account: asyncpg.Record, new_hash: str) -> None:
+async def passwords_taken(accounts: Database, user_id: int) -> list[str]:
+    """Return the hashes of passwords that the person may not take again."""
+    return [row[0] for row in await accounts.fetch(SQL["passwords_taken"], user_id)]
+
+
+async def password_rehash(accounts: Database, account: asyncpg.Record, old_hash: str, new_hash: str) -> None:
     """Replace the hash of a password by one that takes the work of today's setting."""
-    await accounts.execute(SQL["password_rehash"], account["user_id"], account["password_hash"], new_hash)
+    await accounts.execute(SQL["password_rehash"], account["user_id"], old_hash, new_hash)
 
 
 async def password_reset_of(accounts: Database, code: bytes) -> asyncpg.Record:

@@ -55,6 +55,9 @@ select password_change($1, $2, $3, $4);
 -- $1 user, $2 old and $3 new hash of the same password
 select password_rehash($1, $2, $3);
 
+-- name: passwords_taken
+select passwords_taken($1);
+
 -- name: password_reset_of
 -- $1 code hash
 select user_id, email, name from password_reset_of($1);

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from api.database import Database
 from api.http.description import raw
 from api.http.preconditions import Expected
-from api.problems import Conflict, NotFound
-from api.queries import load, rule_warnings
+from api.problems import Conflict, NotFound, PreconditionFailed, Waits
+from api.queries import load, pending_acts, rule_warnings
+from api.queries.pending_acts import WantedAct
 from api.shapes.alarm_rules import Imported, RuleChange, RuleDetail, RuleParameters, RuleWarnings, SavedRule
 from schema.alarms.files import MAX_RULES
 from schema.alarms.rules import Definition, Rule, RuleScope
@@ -67,7 +68,9 @@ def unknown(name: str) -> NotFound:
 async def put(
     database: Database, name: str, wanted: Definition, expected: Expected, change: RuleOrder
 ) -> tuple[RuleDetail, bool]:
-    """Store a rule; returns the rule and whether it is new."""
+    """Store a rule; returns the rule and whether it is new. Raises Waits where a second person has to confirm it."""
+    if await pending_acts.is_demanded(database, "rules"):
+        raise await _put_later(database, name, wanted, expected, change)
     async with database.change() as connection:
         known = await connection.fetchrow(SQL["one"], name)
         version = expected.version_of(known, f"rule {name}")
@@ -76,8 +79,29 @@ async def put(
     return _with_warnings(saved, await rule_warnings.warnings(database, wanted)), known is None
 
 
+async def _put_later(database: Database, name: str, wanted: Definition, expected: Expected, change: RuleOrder) -> Waits:
+    """Let a change wait, of the rule as it is now: confirmed, it is not done to another version."""
+    known = await database.fetchrow(SQL["one"], name)
+    version, present = expected.version_of(known, f"rule {name}"), 0 if known is None else known["version"]
+    if version not in {None, present}:
+        raise PreconditionFailed(f"rule {name} was changed meanwhile: its version is {present}")
+    step = {"rule": name, "definition": wanted.model_dump(mode="json"), "version": present}
+    return await _later(database, f"alarm-rule/{name}", [step], change)
+
+
+async def _later(database: Database, subject: str, steps: Sequence[Mapping[str, Any]], change: RuleOrder) -> Waits:
+    """Let steps wait for a second person: each is a rule, its new definition or None, and the version before."""
+    return await pending_acts.ask(database, WantedAct("rules", subject, {"steps": steps}, change.who, change.why))
+
+
 async def remove(database: Database, name: str, version: int | None, change: RuleOrder) -> SavedRule:
-    """Remove a rule; returns the rule as it was."""
+    """Remove a rule; returns the rule as it was. Raises Waits where a second person has to confirm it."""
+    if await pending_acts.is_demanded(database, "rules"):
+        known = await database.one(SQL["one"], name, absent=unknown(name))
+        if version not in {None, known["version"]}:
+            raise PreconditionFailed(f"rule {name} was changed meanwhile: its version is {known['version']}")
+        step = {"rule": name, "definition": None, "version": known["version"]}
+        raise await _later(database, f"alarm-rule/{name}", [step], change)
     async with database.change() as connection:
         before = await connection.fetchrow(SQL["one"], name)
         if before is None:
@@ -89,8 +113,10 @@ async def remove(database: Database, name: str, version: int | None, change: Rul
 async def import_(
     database: Database, rules: Sequence[Rule], change: RuleOrder, *, remove: bool, dry_run: bool
 ) -> Imported:
-    """Make the stored rules those of a file, all or none; rules that are not in the file stay, unless `remove`."""
+    """Make the stored rules those of a file, all or none; rules that are not in the file stay, unless `remove`. Raises
+    Waits where a second person has to confirm it."""
     known = await rule_warnings.known_devices(database, rules)
+    is_later = not dry_run and await pending_acts.is_demanded(database, "rules")
     async with database.change() as connection:
         stored = {row["name"]: row for row in await connection.fetch(SQL["page"], "", *[None] * 5)}
         wanted = {rule.name: rule.model_dump(mode="json", exclude={"name"}) for rule in rules}
@@ -103,13 +129,22 @@ async def import_(
         removed = sorted(stored.keys() - wanted.keys()) if remove else []
         if len(stored) - len(removed) + len(created) > MAX_RULES:
             raise Conflict(f"there would be more than {MAX_RULES} rules")
-        if not dry_run:
+        if not dry_run and not is_later:
             versions = [stored[name]["version"] for name in removed]
             await connection.execute(SQL["remove_many"], removed, versions, change.who, change.why)
             put = [*created, *changed]
             definitions = [json.dumps(wanted[name]) for name in put]
             versions = [stored[name]["version"] if name in stored else 0 for name in put]
             await connection.execute(SQL["put_many"], put, definitions, versions, change.who, change.why)
+    if is_later and (created or changed or removed):
+        steps = [
+            *({"rule": name, "definition": None, "version": stored[name]["version"]} for name in removed),
+            *(
+                {"rule": name, "definition": wanted[name], "version": stored[name]["version"] if name in stored else 0}
+                for name in (*created, *changed)
+            ),
+        ]
+        raise await _later(database, "alarm-rules", steps, change)
     return Imported(
         dry_run=dry_run,
         created=created,

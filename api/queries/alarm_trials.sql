@@ -31,3 +31,12 @@ union all
 (select time, data ->> 'phase' as phase from device_events
   where device_id = $1 and type = 'phase' and time >= $2 and time < $3
   order by time limit $4);
+
+-- name: confirmed_phases
+-- The phases that people confirmed on runs of the device $1, from $2 to $3, in the order of time; is_open: without an end of
+-- their own.
+select p.name, p.begins, coalesce(p.ends, m.ends) as ends, p.ends is null as is_open
+  from run_devices m
+  join run_phases p using (run_id)
+ where m.device_id = $1 and p.begins < $3 and (coalesce(p.ends, m.ends) is null or coalesce(p.ends, m.ends) > $2)
+ order by p.begins;

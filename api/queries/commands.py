@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,12 +15,14 @@ from api.database import Connection, Database
 from api.http.description import raw
 from api.http.patience import seen
 from api.problems import Conflict, NotFound, PreconditionFailed
-from api.queries import load
+from api.queries import devices, load, pending_acts
 from api.queries.devices import unknown
+from api.queries.pending_acts import WantedAct
 from api.shapes.commands import CommandAnswer, CommandOrder, Precondition
 from schema import times
 
 SQL = load("commands")
+SETPOINT = "setpoint"
 LAST_ID = UUID(int=2**128 - 1)
 OPEN = frozenset({"waiting", "sent", "accepted"})
 """The states that another state follows."""
@@ -35,28 +37,45 @@ def _digest(device: str, given: CommandOrder, said: dict[str, Any] | None) -> by
 async def request(
     database: Database, device: str, given: CommandOrder, who: str, key: str
 ) -> tuple[CommandAnswer, bool]:
-    """Ask a device for a command. Returns the command, and whether it is new.
+    """Ask a device for a command. Returns the command, and whether it is new. Raises Waits for a setpoint where a
+    second person has to confirm it.
 
     A repeated request is answered before anything is checked again: what it did may be what has changed since.
     """
     said = None if given.precondition is None else given.precondition.said()
     digest = _digest(device, given, said)
+    is_later = given.name == SETPOINT and await pending_acts.is_demanded(database, "setpoints")
     async with database.change() as connection:
         row = await connection.fetchrow(SQL["known"], who, key)
         if row is not None:
             if row["request_hash"] != digest:
                 raise Conflict(f"the Idempotency-Key {key} was used for another request: take a new one")
             return item(row), False
+        if is_later and (waits := await pending_acts.known(connection, who, key, digest)) is not None:
+            raise waits
         if given.precondition is not None:
             await _check(connection, device, given.precondition)
-        precondition = None if said is None else json.dumps(said)
-        made = await connection.fetchrow(
-            SQL["request"],
-            *(device, given.name, json.dumps(given.parameters), precondition, given.boot),
-            *(given.expires_in, who, given.why, key, digest),
-        )
-        row = await connection.fetchrow(SQL["one"], made["command_id_"])
-        return item(row), bool(made["is_new"])
+        if not is_later:
+            precondition = None if said is None else json.dumps(said)
+            made = await connection.fetchrow(
+                SQL["request"],
+                *(device, given.name, json.dumps(given.parameters), precondition, given.boot),
+                *(given.expires_in, who, given.why, key, digest),
+            )
+            row = await connection.fetchrow(SQL["one"], made["command_id_"])
+            return item(row), bool(made["is_new"])
+    asked: dict[str, Any] = {"device": device, "parameters": given.parameters, "precondition": said, "boot": given.boot}
+    asked["expires_in_s"] = given.expires_in.total_seconds()
+    await devices.device_id(database, device)
+    raise await pending_acts.ask(
+        database, WantedAct("setpoints", f"device/{device}", asked, who, given.why, key, digest)
+    )
+
+
+async def check_again(connection: Connection, asked: Mapping[str, Any]) -> None:
+    """Raise PreconditionFailed if the precondition of a setpoint that has waited does not hold any more."""
+    if asked["precondition"] is not None:
+        await _check(connection, asked["device"], Precondition.model_validate(asked["precondition"]))
 
 
 async def _check(connection: Connection, device: str, wanted: Precondition) -> None:

@@ -10,8 +10,9 @@ import asyncpg
 
 from api.access.roles import Principal, Role, Scope
 from api.database import Database
-from api.problems import BadParameter, NotFound
-from api.queries import load
+from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
+from api.queries import load, pending_acts
+from api.queries.pending_acts import WantedAct
 from api.shapes.deviations import (
     AttachmentAnswer,
     BackLink,
@@ -158,7 +159,16 @@ async def move(
     version: int | None = None,
     end_hold: bool = False,
 ) -> None:
-    """Assess, close or reopen. Raises NotFound, PreconditionFailed, and Conflict if it is not in a state for this."""
+    """Assess, close or reopen. Raises NotFound, PreconditionFailed, Conflict if it is not in a state for this, and
+    Waits where a second person has to confirm that it is closed."""
+    if state == "closed" and await pending_acts.is_demanded(database, "deviations"):
+        row = await database.one(SQL["one"], deviation, absent=unknown(deviation))
+        if row["state"] != "assessed":
+            raise Conflict(f"deviation {deviation} is {row['state']}")
+        if version not in {None, row["version"]}:
+            raise PreconditionFailed(f"deviation {deviation} was changed meanwhile")
+        request = {"deviation": deviation, "end_hold": end_hold, "version": row["version"]}
+        raise await pending_acts.ask(database, WantedAct("deviations", f"deviation/{deviation}", request, who, why))
     await database.execute(SQL["move"], deviation, state, end_hold, version, who, why)
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
 
 from api.database import Database
 from api.queries import load
@@ -72,6 +76,12 @@ async def page(database: Database, wanted: Selection, of: Slots, range_: Range) 
         statement = SQL["frames" if of.whole else "parts"]
         await connection.copy_from_query(statement, *arguments, output=keep, format="binary")
     return found
+
+
+async def made(database: Database, job: UUID, facts: Mapping[str, Any]) -> None:
+    """Name the files of an export in the audit trail, by their SHA-256. Raises NotFound."""
+    said = {name: facts[name] for name in ("file", "bytes", "sha256", "rows", "manifest_sha256")}
+    await database.execute(SQL["made"], job, msgspec.json.encode(said).decode())
 
 
 async def counted(database: Database, wanted: Selection, most: int = MOST_COUNTED) -> tuple[int, bool]:

@@ -34,3 +34,6 @@ select count(*) as frames, max(c.time) as last
 -- name: widths
 -- How many slots each of the layouts $1 has.
 select layout_id, max(ordinal)::int as slots from layout_channels where layout_id = any ($1::int[]) group by layout_id
+
+-- name: made
+select export_made($1, $2::jsonb)

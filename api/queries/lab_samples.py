@@ -12,7 +12,8 @@ import asyncpg
 from api.database import Connection, Database
 from api.http.parameters import known
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
-from api.queries import load
+from api.queries import load, pending_acts
+from api.queries.pending_acts import WantedAct
 from api.queries.run_times import PlacedQuestion
 from api.shapes.lab_samples import (
     MOST_ANALYTES,
@@ -103,8 +104,8 @@ async def change(database: Database, sample: str, given: SampleChange, who: str)
 
 
 async def approve(database: Database, sample: str, given: Approval, who: str) -> LabSample:
-    """Approve analytes that are measured; of all that are named, or none. Raises Conflict for one that is not. Where a
-    second person is demanded one day, this is the place: `measured_by` says who the first was."""
+    """Approve analytes that are measured; of all that are named, or none. Raises Conflict for one that is not, and
+    Waits where a second person has to confirm it."""
     was = await _expected(database, sample, given.version)
     wanted = [one.analyte for one in was.analytes] if given.analytes is None else given.analytes
     if not wanted:
@@ -122,7 +123,13 @@ async def approve(database: Database, sample: str, given: Approval, who: str) ->
             row |= {"status": "approved", "approved_at": now, "approved_by": who}
     if all(there[row["analyte"]].status == row["status"] for row in rows):
         raise Conflict(f"sample {sample} is approved already")
-    return await _next(database, _following(was, "approve", {}, rows, (who, given.why)))
+    version = _following(was, "approve", {}, rows, (who, given.why))
+    if await pending_acts.is_demanded(database, "samples"):
+        request = {"device": version.device, "sample": sample, "version": was.version, "said": version.said}
+        # approved when it is confirmed, not now
+        request |= {"analytes": [row | {"approved_at": None} if row["approved_at"] == now else row for row in rows]}
+        raise await pending_acts.ask(database, WantedAct("samples", f"sample/{sample}", request, who, given.why))
+    return await _next(database, version)
 
 
 async def withdraw(database: Database, sample: str, who: str, why: str) -> LabSample:

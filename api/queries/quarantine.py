@@ -11,6 +11,7 @@ import asyncpg
 from api.database import Database
 from api.problems import Conflict, NotFound
 from api.queries import jobs, load
+from api.queries.run_times import PlacedQuestion
 from api.shapes.jobs import JobAnswer
 from api.shapes.quarantine import Quarantined, QuarantineParameters
 from schema.reasons import Reason
@@ -22,14 +23,15 @@ LAST_ID = 2**63 - 1
 
 
 async def quarantine(
-    database: Database, asked: QuarantineParameters, before: Sequence[Any], limit: int
+    database: Database, question: PlacedQuestion[QuarantineParameters], before: Sequence[Any], limit: int
 ) -> list[asyncpg.Record]:
     """Return rejected messages after the key `before` (received_at, id), newest first."""
-    reasons, span = [str(reason) for reason in dict.fromkeys(asked.reason or Reason)], asked.span()
+    asked, span = question.asked, question.span
+    reasons = [str(reason) for reason in dict.fromkeys(asked.reason or Reason)]
     arguments = (reasons, list(dict.fromkeys(asked.state)), span.begin, span.end, *before, limit, SHOWN)
-    if asked.device is None:
+    if question.devices is None:
         return await database.fetch(SQL["quarantine"], *arguments)
-    return await database.fetch(SQL["quarantine_of_device"], *arguments, asked.device)
+    return await database.fetch(SQL["quarantine_of_devices"], *arguments, question.devices)
 
 
 async def quarantined(database: Database, number: int) -> Quarantined:

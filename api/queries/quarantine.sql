@@ -16,15 +16,16 @@ select q.quarantine_id, q.received_at, q.device, q.topic, q.reason, q.detail, q.
  order by q.received_at desc, q.quarantine_id desc
  limit $7;
 
--- name: quarantine_of_device
--- The same for the device $9, through its own index.
+-- name: quarantine_of_devices
+-- The same for the devices $9, through their own index.
 select q.quarantine_id, q.received_at, q.device, q.topic, q.reason, q.detail, q.content_type, q.state, q.settled_at,
        coalesce(octet_length(q.payload), q.bytes) as bytes,
        case when octet_length(q.payload) <= $8 then q.payload end as payload
   from unnest($2::text[]) as s (state)
+ cross join unnest($9::text[]) as d (device)
  cross join lateral (
        select * from quarantine q
-        where q.device = $9 and q.state = s.state and q.reason = any ($1::text[])
+        where q.device = d.device and q.state = s.state and q.reason = any ($1::text[])
           and q.received_at >= $3 and q.received_at < $4
           and q.received_at <= $5 and (q.received_at, q.quarantine_id) < ($5, $6)
         order by q.received_at desc, q.quarantine_id desc limit $7) q

@@ -117,6 +117,12 @@ async def one(database: Database, report: UUID) -> shapes.ReportAnswer:
     return item(await database.one(SQL["one"], report, absent=_absent(report)))
 
 
+async def report_html(database: Database, report: UUID) -> str:
+    """Return the HTML of a report. Raises NotFound."""
+    row = await database.one(SQL["file"], report, "html", absent=_absent(report))
+    return bytes(row["content"]).decode()
+
+
 async def report_file(database: Database, report: UUID, form: ReportFormat) -> Response:
     """Return a report in that form. Raises NotFound, and Conflict if it has no PDF."""
     row = await database.one(SQL["file"], report, form, absent=_absent(report))

@@ -40,7 +40,7 @@ async def envelope(database: Database, asked: EnvelopeQuestion) -> EnvelopeAnswe
         method=_method(asked),
         references=list(dict.fromkeys(one.run for one in references)),
         envelopes=[_answer(name, units[name], band) for name, band in bands.items()],
-        scores=[_score(run, judged, bands, found) for run in dict.fromkeys(one.run for one in judged)],
+        scores=[_score(run, judged, bands, found, asked.merge) for run in dict.fromkeys(one.run for one in judged)],
         series=[run_alignment.series(one) for one in judged],
         warnings=[*found.warnings, *_other_units(judged, units)],
     )
@@ -64,14 +64,16 @@ def _answer(name: str, unit: str | None, band: Envelope) -> ChannelEnvelope:
     return ChannelEnvelope(channel=name, unit=unit, count=[int(one) for one in band.count], **edges)
 
 
-def _score(run: str, judged: Sequence[AlignedChannel], bands: dict[str, Envelope], found: AlignedChannels) -> RunScore:
+def _score(
+    run: str, judged: Sequence[AlignedChannel], bands: dict[str, Envelope], found: AlignedChannels, merge: float
+) -> RunScore:
     channels: list[ChannelScore] = []
     left: list[ExcursionAnswer] = []
     for one in judged:
         band = bands.get(one.channel.name)
         if one.run != run or band is None:
             continue
-        score = envelopes.score(one.values, band)
+        score = envelopes.score(one.values, band, int(merge * len(found.hours)))
         hours = score.judged * (found.width / HOUR)
         channels.append(ChannelScore(one.channel.name, one.device, _rounded(score.percent), round(hours, 6)))
         left += [_excursion(one, it, found) for it in score.excursions]
@@ -89,6 +91,8 @@ def _excursion(one: AlignedChannel, left: Excursion, found: AlignedChannels) -> 
         begin=round(begin, 6),
         end=round((found.first + left.last + 1) * step, 6),
         duration=round((left.last + 1 - left.first) * step, 6),
+        outside=round(left.outside * step, 6),
+        times=left.times,
         begins=times.text(one.since - one.shift + (found.first + left.first) * found.width),
         worst=round((found.first + left.worst) * step, 6),
         value=float(one.values[left.worst]),

@@ -56,14 +56,14 @@ async def placed(database: Database, asked: Kind, device: str | None = None) -> 
     return PlacedQuestion(asked.model_copy(update=update), members(run, [] if device is None else [device]))
 
 
-async def placed_span(database: Database, asked: Placed, device: str) -> Span | None:
-    """Return the time that is asked for of the run of a device; None without a run. Errors as of `placed`."""
+async def placed_span(database: Database, asked: Placed, devices: Sequence[str]) -> Span | None:
+    """Return the time that is asked for of the run of these devices; None without a run. Errors as of `placed`."""
     if asked.run is None:
         if asked.phase is not None:
             raise BadParameter("phase", "is one of a run: name it by `run`")
         return None
     run = await runs.stored(database, asked.run)
-    members(run, [device])
+    members(run, devices)
     return within(asked, _span(run, asked.phase))
 
 

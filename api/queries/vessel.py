@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from api.database import Database
 from api.queries import device_status, devices, latest, load, runs
@@ -86,6 +86,14 @@ class OneVessel:
     @property
     def setpoints(self) -> list[Channel]:
         return [one for one in self.channels.channels if one.terms.kind == "SP"]
+
+    @property
+    def phase(self) -> str | None:
+        """The phase of its run that is now, else the one that it has told last."""
+        phases = [] if self.run is None else self.run.phases
+        now = datetime.now(UTC)
+        at_once = [one.name for one in phases if one.begins <= now and (one.ends is None or now < one.ends)]
+        return at_once[-1] if at_once else self.phases[-1].phase if self.phases else None
 
     @property
     def inoculated(self) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -9,9 +10,10 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from api.http.plain_words import NONE, number
+from api.http.plain_words import NONE, number, signature_state, utc
 from api.reports.drawing import COLOURS, svg
 from api.shapes.reports import CellKind, ReportDocument
+from api.shapes.signatures import SignatureAnswer
 from schema import times
 
 MOST_ROWS = 1000
@@ -35,6 +37,13 @@ def html(document: ReportDocument) -> str:
         return number(float(value), decimals) if kind == "number" and not isinstance(value, str) else str(value)
 
     return _environment().get_template("report.html").render(report=document, cell=cell, most=MOST_ROWS)
+
+
+def with_signatures(page: str, report: str, signed: Sequence[SignatureAnswer]) -> str:
+    """Return the HTML of a report, which stays as it was made, with its signatures at the end."""
+    block = _environment().get_template("signatures.html").render(report=report, signatures=signed)
+    before, end, after = page.rpartition("</body>")
+    return f"{before}{block}{end}{after}"
 
 
 def pdf(page: str, made_at: datetime) -> bytes:
@@ -69,6 +78,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["svg"] = svg
+    found.filters |= {"svg": svg, "utc": utc, "signature_state": signature_state}
     found.globals["colours"] = COLOURS
     return found

@@ -13,7 +13,7 @@ import msgspec
 
 from api.database import Database, Server
 from api.problems import ApiError
-from api.queries import organizations, reports
+from api.queries import evidence, organizations, reports
 from api.queries.devices import DeviceChannels
 from api.queries.selection import resolve
 from api.reports import render
@@ -36,7 +36,7 @@ async def run(running: RunningJob) -> Mapping[str, Any]:
     asked = NewReport.model_validate({name: value for name, value in job.request.items() if name != "at"})
     now = times.parse_instant(job.request["at"])
     async with Server(ApiSettings(api_pool_size=2)) as server:
-        database = server.of(job.organization_id)
+        database = server.of(job.organization_id, f"job {job.job_id}")
         try:
             template = await reports.template(database, asked.template or asked.kind)
             gathering = await _gathering(database, asked, now)
@@ -108,6 +108,7 @@ async def _document(
         footer=template.footer,
         paper=template.paper,
         sections=sections,
+        evidence=await evidence.head(gathering.database, f"report={running.job.job_id}"),
     )
 
 

@@ -9,8 +9,9 @@ import msgspec
 from msgspec.structs import asdict
 
 from api.http.plain_words import channel as called
-from api.http.plain_words import lasting, number
-from api.queries import corrections, delivery, telemetry_buckets
+from api.http.plain_words import lasting, number, signature_state, utc
+from api.queries import corrections, delivery, reviews, telemetry_buckets
+from api.queries import signatures as signed
 from api.queries.deadline import Deadline
 from api.queries.selection import Selection
 from api.queries.telemetry_buckets import BucketWish
@@ -295,6 +296,31 @@ async def deviations(gathering: Gathering, wanted: TemplateSectionAnswer, _: Che
     return made(
         wanted, tables=[of_rows("", columns, found), *([of_rows("Comments", said, comments)] if comments else [])]
     )
+
+
+@section("signatures", "Signatures")
+async def signatures(gathering: Gathering, wanted: TemplateSectionAnswer, _: Check) -> ReportSection:
+    """Signatures of the samples, deviations and alarm rules that stand in the report, and of reviews of the run."""
+    of_run = [] if gathering.run is None else [f"run/{gathering.run.name}"]
+    records = {
+        *(f"sample/{row['sample']}" for row in await gathering.rows("samples")),
+        *(f"deviation/{row['deviation']}" for row in await gathering.rows("deviations", of_run)),
+        *(f"rule/{row['rule']}" for row in await gathering.rows("alarms")),
+        *(f"review/{number}" for number in await reviews.of_run(gathering.database, gathering.run)),
+    }
+    found = await signed.of_records(gathering.database, sorted(records))
+    columns = [
+        *(column("record", "Record"), column("version", "Version"), column("name", "Name"), column("who", "E-mail")),
+        *(column("meaning", "Meaning"), column("at", "When"), column("state", "State"), column("digest", "SHA-256")),
+    ]
+    rows = [
+        {
+            **{name: getattr(one, name) for name in ("record", "name", "who", "meaning", "digest")},
+            **{"version": str(one.version), "at": utc(one.at), "state": signature_state(one)},
+        }
+        for one in found
+    ]
+    return made(wanted, tables=[of_rows("", columns, rows)])
 
 
 @section("log", "Shift log")

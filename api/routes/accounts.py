@@ -11,7 +11,7 @@ from fastapi import Path, Request, Response
 
 from api import entrance, problems
 from api.access.guard import Accounts, Caller, Person
-from api.access.tokens import RefreshToken, access_token, code_hash
+from api.access.tokens import RefreshToken, access_proof, access_token, code_hash
 from api.entrance import set_cookie
 from api.http import answers, description
 from api.http.answers import JsonOnly
@@ -160,7 +160,7 @@ async def reset(request: Request, app: App, database: Accounts) -> Response:
         except NotFound:
             attempt.failed()
             raise
-    password_hash = await app.passwords.hash_new(given.password, "password", account["email"], account["name"])
+    password_hash = await entrance.new_hash(app, database, account, given.password, "password")
     await queries.password_reset_use(database, code, password_hash)
     app.identities.forget()
     return Response(status_code=204)
@@ -198,7 +198,7 @@ def _tokens(app: Services, session_id: int, user: shapes.User, token: RefreshTok
             session_id=session_id,
             user=user,
             expires_at=times.text(until),
-            access_token=access_token(session_id, user.user_id, app.jwt_key, seconds),
+            access_token=access_token(session_id, user.user_id, access_proof(token.family), app.jwt_key, seconds),
             token_type="bearer",  # noqa: S106 - the type, not a token
             expires_in=int(seconds),
             refresh_token=str(token),

@@ -18,6 +18,7 @@ from api.queries import alarm_rules as queries
 from api.queries.alarm_rules import RuleOrder
 from api.routes import Router
 from api.shapes import alarm_rules as shapes
+from api.shapes.pending_acts import WAITS
 from schema.alarms import files
 from schema.alarms.rules import Definition
 
@@ -85,7 +86,10 @@ async def export(database: Db, asked: Annotated[StrictParameters, Query()]) -> R
     dependencies=WRITE,
     summary="Import rules from a file: all of them, or none if one is bad",
     description=f"At most {files.MAX_BYTES} bytes and {files.MAX_RULES} rules. What is wrong is told with its line.",
-    responses=description.CHANGE | description.CHANGED | description.ok(shapes.Imported, imported=shapes.IMPORTED),
+    responses=description.CHANGE
+    | description.CHANGED
+    | WAITS
+    | description.ok(shapes.Imported, imported=shapes.IMPORTED),
     openapi_extra={"requestBody": {"required": True, "content": FILE}},
 )
 async def import_(
@@ -113,7 +117,7 @@ async def one(database: Db, rule: RuleName, _: JsonOnly) -> Response:
     summary="Make a rule, or change it",
     description="The body is the whole rule, without its name. It holds as soon as it is saved: try it before. With "
     "`If-Match` it is only changed if nobody has changed it meanwhile; with `If-None-Match: *` it is only made.",
-    responses=description.CHANGE | description.saved(shapes.RuleDetail, rule=shapes.DETAIL),
+    responses=description.CHANGE | WAITS | description.saved(shapes.RuleDetail, rule=shapes.DETAIL),
     openapi_extra=SAYS,
 )
 async def put(request: Request, database: Db, rule: RuleName, expected: ExpectedByHeader, change: Changing) -> Response:
@@ -127,7 +131,11 @@ async def put(request: Request, database: Db, rule: RuleName, expected: Expected
     dependencies=WRITE,
     summary="Remove a rule",
     description="Its alarms end; their history stays.",
-    responses=description.THING | description.CHANGED | description.ok(shapes.SavedRule, rule=shapes.RULE),
+    responses=description.THING
+    | description.CHANGED
+    | WAITS
+    | {409: description.CHANGE[409]}
+    | description.ok(shapes.SavedRule, rule=shapes.RULE),
 )
 async def remove(database: Db, rule: RuleName, change: Changing, if_match: IfMatch = None) -> Response:
     return answers.json(await queries.remove(database, rule, preconditions.wanted(if_match), change))

@@ -14,6 +14,7 @@ from api.access.roles import Role, Scope
 from api.http import answers, description, exports
 from api.http.answers import JsonOnly
 from api.queries import audit as queries
+from api.queries import run_times
 from api.routes import Router
 from api.shapes import audit as shapes
 
@@ -31,17 +32,18 @@ LINES = "application/jsonl"
     responses=description.DATABASE | queries.EVENTS.described(shapes.EVENT),
 )
 async def page(request: Request, database: Db, asked: Annotated[shapes.AuditParameters, Query()]) -> Response:
+    wanted = (await run_times.placed(database, asked)).asked
     return await queries.EVENTS.page(
         request,
         asked,
-        lambda after, limit: queries.page(database, asked, after[0], limit),
-        everything=lambda: queries.pages(database, asked),
+        lambda after, limit: queries.page(database, wanted, after[0], limit),
+        everything=lambda: queries.pages(database, wanted),
     )
 
 
 @router.get("/audit.jsonl", include_in_schema=False)
 async def export(request: Request, database: Db, asked: Annotated[shapes.AuditFilter, Query()]) -> Response:
-    pages = queries.pages(database, asked)
+    pages = queries.pages(database, (await run_times.placed(database, asked)).asked)
     first = await anext(pages)  # its errors can still be told
     await exports.note(request)
 

@@ -23,6 +23,7 @@ from api.routes import PREFIX, Router
 from api.services import App
 from api.shapes import commands as shapes
 from api.shapes.commands import CommandOrder
+from api.shapes.pending_acts import WAITS
 from schema import times
 
 router = Router("commands")
@@ -72,6 +73,14 @@ ASK = described(CommandOrder) | {
     ]
 }
 ANSWER = description.ok(shapes.CommandAnswer, command=shapes.COMMAND)[200]
+EITHER = {
+    "schema": {"oneOf": [part["content"]["application/json"]["schema"] for part in (ANSWER, WAITS[202])]},
+    "examples": {
+        name: one
+        for part in (ANSWER, WAITS[202])
+        for name, one in part["content"]["application/json"]["examples"].items()
+    },
+}
 LOCATION = {"Location": {"description": "where the command is", "schema": {"type": "string"}}}
 REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "string"}}}
 
@@ -86,7 +95,11 @@ REPLAYED = {"Idempotency-Replayed": {"description": "true", "schema": {"type": "
     responses=description.CHANGE
     | {
         200: ANSWER | {"description": "This was asked for before: the same command", "headers": LOCATION | REPLAYED},
-        202: ANSWER | {"description": "It waits for a gateway", "headers": LOCATION},
+        202: {
+            "description": "It waits for a gateway; or, a setpoint, for a second person if the organization wants one",
+            "headers": LOCATION,
+            "content": {"application/json": EITHER},
+        },
         **description.NOT_AS_EXPECTED,
     },
     openapi_extra=ASK,

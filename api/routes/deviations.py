@@ -30,6 +30,7 @@ from api.shapes.deviations import (
     NewDeviation,
     NewLink,
 )
+from api.shapes.pending_acts import WAITS
 
 router = Router("deviations")
 
@@ -143,7 +144,7 @@ async def assess(
     "/deviations/{deviation}/close",
     dependencies=DECIDE,
     summary="Close a deviation that was assessed, with a reason",
-    responses=description.CHANGE | description.CHANGED | DETAILED,
+    responses=description.CHANGE | description.CHANGED | WAITS | DETAILED,
     openapi_extra=described(DeviationClosing),
 )
 async def close(

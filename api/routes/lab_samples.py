@@ -25,6 +25,7 @@ from api.shapes.lab_samples import (
     SampleChange,
     SampleParameters,
 )
+from api.shapes.pending_acts import WAITS
 
 router = Router("samples")
 
@@ -110,7 +111,7 @@ async def change(request: Request, database: Db, member: Member, sample: Sample)
     "/samples/{sample}/approve",
     dependencies=APPROVE,
     summary="Approve what was measured of a sample",
-    responses=description.CHANGE | description.ok(LabSample, sample=SAMPLE) | description.CHANGED,
+    responses=description.CHANGE | description.ok(LabSample, sample=SAMPLE) | description.CHANGED | WAITS,
     openapi_extra=described(Approval),
 )
 async def approve(request: Request, database: Db, member: Member, sample: Sample) -> Response:

@@ -16,11 +16,13 @@ from api.http.bodies import described, order
 from api.http.description import ok
 from api.http.parameters import ListParameters, StrictParameters, Words
 from api.queries import organizations as queries
+from api.queries import policies
 from api.queries.organizations import may_grant
 from api.routes import Router
 from api.services import App
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
+from api.shapes.policies import POLICY, NewPolicy, PolicyAnswer
 from schema import times
 
 router = Router("organizations")
@@ -106,6 +108,31 @@ async def change(request: Request, database: Db, member: Member) -> Response:
     given = await order(request, OrganizationChange)
     await queries.organization_change(database, given, member.who)
     return answers.json(await queries.organization(database, member.role))
+
+
+@router.get(
+    "/organization/policy",
+    summary="What the organization demands: idle log-out, passwords, signatures, a second person",
+    responses=description.THING | ok(PolicyAnswer, policy=POLICY),
+    dependencies=[VIEWS],
+)
+async def policy(database: Db, _: JsonOnly) -> Response:
+    return answers.json(await policies.one(database))
+
+
+@router.put(
+    "/organization/policy",
+    summary="Change what the organization demands",
+    description="The body is the whole policy. Of what several organizations of a person demand of passwords and "
+    "sessions, the strictest holds. It holds at once, for sessions and passwords that there are, too.",
+    responses=description.CHANGE | ok(PolicyAnswer, policy=POLICY),
+    openapi_extra=described(NewPolicy),
+    dependencies=[CHANGES],
+)
+async def put_policy(request: Request, app: App, database: Db, member: Member) -> Response:
+    changed = await policies.put(database, await order(request, NewPolicy), member.who)
+    app.identities.forget()
+    return answers.json(changed)
 
 
 @router.table(

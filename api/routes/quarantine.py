@@ -12,6 +12,7 @@ from api.http import answers, cursors, description
 from api.http.answers import JsonOnly, Table
 from api.http.bodies import described, order
 from api.queries import quarantine as queries
+from api.queries import run_times
 from api.routes import PREFIX, Router
 from api.shapes import jobs as job_shapes
 from api.shapes import quarantine as shapes
@@ -37,11 +38,12 @@ QUARANTINE = Table(
 async def quarantine(
     request: Request, database: Db, asked: Annotated[shapes.QuarantineParameters, Query()]
 ) -> Response:
+    question = await run_times.placed(database, asked, asked.device)
     return await QUARANTINE.page(
         request,
         asked,
-        lambda before, limit: queries.quarantine(database, asked, before, limit),
-        first=(asked.to, queries.LAST_ID),
+        lambda before, limit: queries.quarantine(database, question, before, limit),
+        first=(question.span.end, queries.LAST_ID),
     )
 
 

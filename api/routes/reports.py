@@ -16,10 +16,12 @@ from api.http.bodies import described, order
 from api.http.description import Responses
 from api.http.preconditions import ExpectedByHeader
 from api.queries import reports as queries
+from api.reports.signed import signed_document, signed_page
 from api.routes import PREFIX, Endpoint, Router
 from api.shapes import reports as shapes
 from api.shapes.jobs import JOB, JobAnswer
 from api.shapes.reports import NewReport, NewTemplate
+from api.shapes.signatures import SIGNATURE
 from schema import times
 
 router = Router("reports")
@@ -105,6 +107,30 @@ def _in_each_form(endpoint: Endpoint) -> Endpoint:
 @_in_each_form
 async def file(request: Request, database: Db, report: ReportId) -> Response:
     return await queries.report_file(database, report, request.url.path.rpartition(".")[2])  # type: ignore[arg-type]
+
+
+@router.get(
+    "/reports/{report}/signed.html",
+    dependencies=READ,
+    summary="A report as HTML that ends with its signatures, to be printed",
+    description="The report itself stays as it was made; what stands below it is made anew, with what has become of "
+    "each signature.",
+    responses=description.THING
+    | {200: {"description": "The page", "content": {"text/html": {"schema": {"type": "string"}, "example": "a page"}}}},
+)
+async def signed_html(database: Db, report: ReportId) -> Response:
+    return await signed_page(database, report)
+
+
+@router.get(
+    "/reports/{report}/signed.json",
+    dependencies=READ,
+    summary="A report as JSON, with its signatures",
+    responses=description.THING
+    | description.ok(shapes.SignedReport, signed={"report": shapes.DOCUMENT, "signatures": [SIGNATURE]}),
+)
+async def signed_json(database: Db, report: ReportId) -> Response:
+    return await signed_document(database, report)
 
 
 @router.get(

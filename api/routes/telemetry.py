@@ -178,7 +178,7 @@ async def _start(request: Request, database: Database, asked: TelemetryParameter
     if asked.cursor is not None:
         kinds = (cursors.instant, cursors.instant, cursors.instant, cursors.small, cursors.small)
         return Start(*cursors.decode(request, asked.cursor, *kinds))
-    span = await run_times.placed_span(database, asked, device)
+    span = await run_times.placed_span(database, asked, [device])
     span = span or recent(instant("from", asked.from_), instant("to", asked.to), timedelta(hours=1))
     return Start(span.begin, span.end, span.begin, 0, None)
 

@@ -5,7 +5,7 @@ Runs are rows and times since the start, or since a phase, are columns; NaN is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Excursion:
-    """A time in a row outside of an envelope: columns from `first` to `last`, which is part of it."""
+    """A time outside of an envelope: columns from `first` to `last`, which is part of it."""
 
     first: int
     last: int
@@ -37,6 +37,10 @@ class Excursion:
     """the column farthest from the band"""
     distance: float
     """how far beyond the band that is, in units of the channel; negative: below"""
+    outside: int
+    """columns outside"""
+    times: int = 1
+    """of how many times in a row it is made"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,9 @@ def between(references: Floats, lower: float, upper: float, least: int) -> Envel
     return Envelope(found[1], found[0], found[2], count)
 
 
-def score(values: Floats, envelope: Envelope) -> EnvelopeScore:
-    """Return how much of a run is inside of an envelope, and where it left it."""
+def score(values: Floats, envelope: Envelope, apart: int = 0) -> EnvelopeScore:
+    """Return how much of a run is inside of an envelope, and where it left it. Times outside on the same side with at
+    most `apart` columns between them are one excursion; the score is the same."""
     slack = CLOSE * np.maximum(np.abs(envelope.low), np.abs(envelope.high))
     judged = ~(np.isnan(values) | np.isnan(envelope.low) | np.isnan(envelope.high))
     above, below = values - envelope.high, values - envelope.low
@@ -86,8 +91,25 @@ def score(values: Floats, envelope: Envelope) -> EnvelopeScore:
     found = []
     for first, last in _in_a_row(outside):
         worst = first + int(np.argmax(np.abs(distance[first : last + 1])))
-        found.append(Excursion(first, last, worst, float(distance[worst])))
-    return EnvelopeScore(int(judged.sum()), int((judged & ~outside).sum()), found)
+        found.append(Excursion(first, last, worst, float(distance[worst]), last + 1 - first))
+    return EnvelopeScore(int(judged.sum()), int((judged & ~outside).sum()), list(_joined(found, apart)))
+
+
+def _joined(excursions: Sequence[Excursion], apart: int) -> Iterator[Excursion]:
+    """Yield excursions, those on the same side with at most `apart` columns between them as one."""
+    before: Excursion | None = None
+    for one in excursions:
+        if before is None:
+            before = one
+        elif one.first - before.last - 1 <= apart and (one.distance > 0) is (before.distance > 0):
+            worse = max(before, one, key=lambda it: abs(it.distance))
+            outside, times = before.outside + one.outside, before.times + one.times
+            before = Excursion(before.first, one.last, worse.worst, worse.distance, outside, times)
+        else:
+            yield before
+            before = one
+    if before is not None:
+        yield before
 
 
 def _count(references: Floats) -> Floats:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from api.http.bodies import DeviceText, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import Instant
+from api.http.run_times import Moment, PhaseOfRun, RunAsked
 from api.shapes.alarm_rules import DEFINITION
 from schema.alarms.rules import Definition, RuleName
 
@@ -63,10 +63,14 @@ class NewTrial(BaseModel):
     rule: RuleName | None = Field(None, description="name of a saved rule")
     definition: Definition | None = Field(None, description="instead of `rule`: a rule that is not saved")
     devices: Annotated[list[DeviceText], Field(min_length=1, max_length=MOST_TRIED)] | None = Field(
-        None, description=f"without it, of those in its scope the first {MOST_TRIED} by name"
+        None, description=f"without it those of `run`, or of those in its scope the first {MOST_TRIED} by name"
     )
-    from_: Instant | None = Field(None, alias="from", description="without it a day before `to`")
-    to: Instant | None = Field(None, description="end, not part of it, at most 31 days later; without it now")
+    run: RunAsked = None
+    phase: PhaseOfRun = None
+    from_: Moment | None = Field(None, alias="from", description="without it a day before `to`, or the begin of `run`")
+    to: Moment | None = Field(
+        None, description="end, not part of it, at most 31 days later; without it now, or the end of `run`"
+    )
 
     @model_validator(mode="after")
     def _says_which(self) -> Self:

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from api.http.description import Answer, about, example
-from api.http.parameters import SpanParameters, StreamParameters
+from api.http.parameters import StreamParameters
+from api.http.run_times import RunSpanParameters
 
 
 class AuditEvent(Answer):
@@ -42,7 +43,7 @@ class Verification(Answer):
     whole: Annotated[bool, about("true: no faults")]
 
 
-class AuditFilter(SpanParameters):
+class AuditFilter(RunSpanParameters):
     subject: str | None = Field(None, max_length=1000, description="only of this subject, like device/br-1")
     action: str | None = Field(None, max_length=100, description="only actions that begin so, like `device`")
     who: str | None = Field(None, max_length=1000, description="only what they have done; an e-mail address, or a key")

@@ -23,6 +23,7 @@ from api.http.parameters import (
 from api.http.run_times import Moment, PhaseOfRun, RunAsked, moment_text
 from api.shapes.corrections import CorrectedTime
 from api.shapes.devices import MOST_TAGS
+from api.shapes.evidence import EvidenceHead
 from api.shapes.selection import PHASE_EXAMPLES, Name, SelectionParameters
 
 FileFormat = Literal["arrow", "parquet", "csv"]
@@ -215,6 +216,9 @@ class Manifest(Answer):
     columns: list[ManifestColumn]
     rows: int | None
     file: ManifestFile | None
+    evidence: Annotated[
+        EvidenceHead | None, about("where the audit trail was, and what proves the file; null: it was streamed")
+    ]
     warnings: list[str]
 
 
@@ -230,5 +234,5 @@ MANIFEST = example(
  {"name": "device", "kind": "device", "channel": null, "unit": null, "formula": null, "source": null},
  {"name": "ph", "kind": "value", "channel": "ph", "unit": "pH", "formula": null, "source": null}], "rows": 1209600,
  "file": {"name": "export.parquet", "bytes": 4194304,
- "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, "warnings": []}""",
+ "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}, "evidence": null, "warnings": []}""",
 )

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
-from api.http.parameters import ListParameters, SpanParameters
+from api.http.parameters import ListParameters
+from api.http.run_times import RunSpanParameters
 from api.shapes.jobs import JOB
 from schema.reasons import Reason
 
@@ -31,7 +32,7 @@ class Quarantined(Answer):
     ]
 
 
-class QuarantineParameters(SpanParameters, ListParameters):
+class QuarantineParameters(RunSpanParameters, ListParameters):
     reason: list[Reason] = Field([], description="only these reasons; may be repeated")
     state: list[QuarantineState] = Field(["open"], description="only in these states; may be repeated")
     device: str | None = Field(None, max_length=2000, description="the device level of the topic, registered or not")

@@ -16,7 +16,9 @@ from pydantic_core import PydanticCustomError
 from api.http.bodies import Order, body_config
 from api.http.description import Answer, about, example
 from api.http.parameters import Instant, ListParameters
+from api.shapes.evidence import EvidenceHead
 from api.shapes.selection import Name
+from api.shapes.signatures import SignatureAnswer
 
 ReportKind = Literal["batch", "shift"]
 ReportFormat = Literal["html", "pdf", "json"]
@@ -37,12 +39,22 @@ SectionName = Literal[
     "deviations",
     "changes",
     "log",
+    "signatures",
 ]
 BATCH: tuple[SectionName, ...] = (
     *("identity", "phases", "charts", "alarms", "completeness", "corrections", "quarantine", "samples", "material"),
-    *("commands", "notes", "events", "deviations", "changes"),
+    *("commands", "notes", "events", "deviations", "signatures", "changes"),
 )
-SHIFT: tuple[SectionName, ...] = ("log", "alarms", "completeness", "commands", "notes", "deviations", "changes")
+SHIFT: tuple[SectionName, ...] = (
+    "log",
+    "alarms",
+    "completeness",
+    "commands",
+    "notes",
+    "deviations",
+    "signatures",
+    "changes",
+)
 FORMAT = "biogate report 1"
 MOST_CHARTS = 24
 
@@ -130,6 +142,14 @@ class ReportDocument(Answer):
     footer: str
     paper: Literal["A4", "letter"]
     sections: list[ReportSection]
+    evidence: Annotated[
+        EvidenceHead | None, about("where the audit trail was, and what proves the report; null in old ones")
+    ] = None
+
+
+class SignedReport(Answer):
+    report: ReportDocument
+    signatures: list[SignatureAnswer]
 
 
 class TemplateSection(BaseModel):

@@ -64,6 +64,13 @@ class EnvelopeQuestion(Alignment):
     quantiles: tuple[float, float] | None = Field(
         None, description="instead: the band is between these, like [0.05, 0.95], around the median"
     )
+    merge: float = Field(
+        0.01,
+        ge=0,
+        le=0.5,
+        description="times outside on the same side with at most this part of the compared time between them are one "
+        "excursion; 0: each for itself",
+    )
     least: int = Field(2, ge=2, le=MOST_RUNS, description="how many references must have a value at a time to judge it")
 
     @model_validator(mode="after")
@@ -109,7 +116,9 @@ class ExcursionAnswer(Answer):
     device: str
     begin: Annotated[float, about("hours")]
     end: float
-    duration: Annotated[float, about("how long, in hours")]
+    duration: Annotated[float, about("how long, in hours, from the first time outside to the last")]
+    outside: Annotated[float, about("how long of that it was outside, in hours")]
+    times: Annotated[int, about("how many times in a row it was outside: those near each other are told as one")]
     begins: Annotated[str, about("the same as an instant")]
     worst: Annotated[float, about("hour of the greatest distance")]
     value: Annotated[float, about("the value there")]
@@ -197,7 +206,8 @@ SCORE = example(
     RunScore,
     """{"run": "B-2026-041", "score": 98.5, "channels": [{"channel": "ph", "device": "br-1", "score": 98.5,
  "judged": 100.0}], "excursions": [{"channel": "ph", "device": "br-1", "begin": 30.0, "end": 31.5, "duration": 1.5,
- "begins": "2026-11-21T13:45:00.000000Z", "worst": 30.5, "value": 7.3, "distance": 0.12}]}""",
+ "outside": 1.0, "times": 2, "begins": "2026-11-21T13:45:00.000000Z",
+ "worst": 30.5, "value": 7.3, "distance": 0.12}]}""",
 )
 ENVELOPE = {
     **{"phase": None, "bucket": "30m", "hours": [0.0, 0.5], "method": "mean ± 3 standard deviations"},

@@ -1,6 +1,7 @@
 """Starts the whole stack in order, keeps it running, and stops it in order.
 
-    secrets → database, broker → migrations, API key → serials → API → gateway → alarms, worker → simulator, canary
+    secrets → database, broker → migrations, API key → serials → API → gateway → alarms, evidence, worker → simulator,
+    canary
 
 Stopping goes the other way round, so that the simulator falls silent first and the gateway can drain what is under way.
 """
@@ -31,6 +32,7 @@ from deploy.stack.plant import Plant, PlantAccess
 from deploy.stack.process import run_logged, with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
+from schema.evidence.key_files import make_first
 from schema.private import write_over
 
 GIVE_UP = 3
@@ -50,6 +52,7 @@ PARTS = {
     "gateway": ("BIOGATE_GATEWAY_HTTP", 8001),
     "alarms": ("BIOGATE_ALARMS_HTTP", 8002),
     "worker": ("BIOGATE_WORKER_HTTP", 8005),
+    "evidence": ("BIOGATE_EVIDENCE_HTTP", 8006),
 }
 """Part → the begin of the names of its settings, and its usual port."""
 WITHOUT_ENROLLMENT = (
@@ -68,6 +71,7 @@ class Endpoints:
     gateway: str = ""
     alarms: str = ""
     worker: str = ""
+    evidence: str = ""
     access: PlantAccess | None = None
     """None: the stack runs without enrollment."""
     api_database: str = ""
@@ -80,6 +84,7 @@ class Endpoints:
             "BIOGATE_GATEWAY_URL": self.gateway,
             "BIOGATE_ALARMS_URL": self.alarms,
             "BIOGATE_WORKER_URL": self.worker,
+            "BIOGATE_EVIDENCE_URL": self.evidence,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
             **({"BIOGATE_API_DATABASE_URL": self.api_database} if self.api_database else {}),
@@ -116,9 +121,15 @@ class Supervisor:
         self.paths.env.unlink(missing_ok=True)  # left by a stack that was killed
         self._start_servers()
         at = {part: self._port(part, f"{prefix}_PORT", usual) for part, (prefix, usual) in PARTS.items()}
-        api, gateway, alarms, worker = (_url(port) for port in at.values())
+        api, gateway, alarms, worker, evidence = (_url(port) for port in at.values())
         self.endpoints = replace(
-            self.endpoints, api=api, gateway=gateway, alarms=alarms, worker=worker, api_key=self.paths.key
+            self.endpoints,
+            api=api,
+            gateway=gateway,
+            alarms=alarms,
+            worker=worker,
+            evidence=evidence,
+            api_key=self.paths.key,
         )
         ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
         environment = {
@@ -130,6 +141,7 @@ class Supervisor:
             "BIOGATE_API_INSECURE_COOKIE": self.environment.get("BIOGATE_API_INSECURE_COOKIE") or "true",  # plain HTTP
             "PYTHONUNBUFFERED": "1",
             **self._broker_conf(),
+            **self._evidence_key(),
         }
         self._once("migrations", ["migrate"], environment)
         self._once("API key", ["accounts", *KEY, "--to", str(self.paths.key)], environment)
@@ -144,6 +156,7 @@ class Supervisor:
             part("API", ["api"], url=api, ready=_answers(api, "/health")),
             part("gateway", ["gateway"], url=gateway, ready=_answers(gateway, "/ready"), deadline_s=drain_s + 5),
             part("alarms", ["gateway.alarms"], url=alarms, ready=_answers(alarms, "/ready")),
+            part("evidence", ["gateway.evidence"], url=evidence, ready=_answers(evidence, "/ready")),
             part("worker", ["deploy.worker"], url=worker, ready=_answers(worker, "/ready")),
         )
         if self.devices:
@@ -153,6 +166,14 @@ class Supervisor:
         write_env(self.paths.env, self.endpoints.variables())
         urls = {service.title.lower(): service.url for service in self.services if service.url.startswith("http")}
         self.paths.prometheus.write_text(scraping.render(urls))
+
+    def _evidence_key(self) -> dict[str, str]:
+        """The key that signs the audit trails; made here if there are no secrets to have it among them."""
+        if self.environment.get("BIOGATE_EVIDENCE_DIR") or self.endpoints.access is not None:
+            return {}
+        directory = DATA / self.paths.name / "evidence"
+        make_first(directory)
+        return {"BIOGATE_EVIDENCE_DIR": str(directory)}
 
     def _start_servers(self) -> None:
         """Start database and broker at once, or check those that the environment names."""

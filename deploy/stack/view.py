@@ -162,6 +162,7 @@ def _addresses(supervisor: Supervisor) -> dict[str, str]:
         "gateway": at.gateway,
         "alarms": at.alarms,
         "worker": at.worker,
+        "evidence": at.evidence,
         **{part.title: part.url for part in supervisor.services if part.title in {"simulator", "canary"}},
     }
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.alarms import metrics
@@ -76,15 +75,8 @@ async def run(settings: Settings, secrets: BrokerPasswords | None) -> None:
                 task.cancel()
 
 
-def load_passwords(directory: Path) -> BrokerPasswords:
-    """The passwords alone: no claim key and no authority need be there. Raises SecretsError."""
-    from gateway.secrets import BrokerPasswords  # noqa: PLC0415  # 12 MB that a process without secrets saves
-
-    return BrokerPasswords.load(directory)
-
-
 def main() -> int:
-    if (chosen := process.set_up("alarms", load_passwords)) is None:
+    if (chosen := process.set_up("alarms", process.load_passwords)) is None:
         return 2
     settings, secrets = chosen
     logs.configure(settings.log_level)

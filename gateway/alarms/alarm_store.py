@@ -4,6 +4,7 @@ epoch, so that nobody takes the lead meanwhile."""
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import datetime
@@ -16,6 +17,7 @@ from gateway.errors import LeadLost
 from gateway.runtime.database import Pool, PoolConnection
 from schema.alarms.intake import Intakes
 from schema.alarms.machine import Alarm, Condition
+from schema.alarms.phases import ConfirmedPhase
 
 EPOCH = "select epoch from alarm_lead for share"
 NOW = """
@@ -29,6 +31,13 @@ select d.device_id, d.name, d.organization_id, d.tags, d.state, c.cell
   from devices d
   left join lateral (select cell from credentials c where c.device_id = d.device_id
                       order by generation desc limit 1) c on true"""
+CONFIRMED = """
+select m.device_id, p.name, p.begins, coalesce(p.ends, m.ends) as ends, p.ends is null as is_open, p.confirmed_at
+  from run_devices m
+  join devices d on d.device_id = m.device_id and d.organization_id = m.organization_id
+  join run_phases p using (run_id)
+ where m.begins is not null and (m.ends is null or m.ends > $1)
+ order by m.device_id, p.begins"""
 INTAKES = "select cell, settled_until, well_since, beat_at from intake_beats"
 MEMORIES = "select device_id, memory from alarm_devices where device_id = any ($1::int[])"
 STANDING = """
@@ -115,6 +124,14 @@ class AlarmStore:
 
     async def devices(self) -> list[asyncpg.Record]:
         return list(await self._pool.fetch(DEVICES))
+
+    async def confirmed(self, since: datetime) -> dict[int, list[ConfirmedPhase]]:
+        """The phases that people confirmed on runs that last or have ended after `since`, by device_id."""
+        found: defaultdict[int, list[ConfirmedPhase]] = defaultdict(list)
+        for device_id, name, begins, ends, is_open, at in await self._pool.fetch(CONFIRMED, since):
+            end = None if ends is None else ends.timestamp()
+            found[device_id].append(ConfirmedPhase(name, begins.timestamp(), end, is_open, at.timestamp()))
+        return found
 
     async def intakes(self, now: float) -> Intakes:
         rows = await self._pool.fetch(INTAKES)

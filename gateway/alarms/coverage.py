@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import structlog
 
 from gateway.alarms import metrics
-from gateway.alarms.watch import StoredRule, WatchedDevice
 from gateway.errors import words_of
 from schema.alarms.rules import Rule
 
@@ -18,6 +18,23 @@ log = structlog.get_logger()
 
 COVERED = frozenset({"pending", "active", "suspended"})
 """States in which a device is covered. A suspended one may come back; a revoked or retired one sends no more."""
+
+
+class WatchedDevice(NamedTuple):
+    device_id: int
+    name: str
+    organization_id: int
+    tags: frozenset[str]
+    cell: str | None = None
+    """The cell that its login is for; None: not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRule:
+    rule_id: int
+    organization_id: int
+    version: int
+    rule: Rule
 
 
 class Coverage:

@@ -140,6 +140,8 @@ class Evaluator:
         outcomes = [outcome for act in acts if (outcome := self._act(act, at)) is not None]
         for watch in complete:
             watch.behind_since = None
+            if watch.follows_phases:
+                self._guard(watch, DeviceWatch.follow, now)
             if now >= watch.tick_due:
                 watch.tick_due = now + self._timing.tick_s
                 self._guard(watch, DeviceWatch.tick, now, self._intakes.of(watch.device.cell))
@@ -246,6 +248,9 @@ class Evaluator:
                 watch.device = device
             else:
                 self._guard(watch, DeviceWatch.change, device, rules, now, unreadable)
+        confirmed = await store.confirmed(moment(now - self._settings.alarms_catch_up_s))
+        for device_id, watch in self._watches.items():
+            watch.phases.confirmed = confirmed.get(device_id, ())
         self._has_looked = True
 
     async def _tell(self, store: AlarmStore, now: float) -> None:

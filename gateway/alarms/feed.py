@@ -13,7 +13,7 @@ The feed leaves out frames that were imported from a file, and those that are ol
 BIOGATE_ALARMS_CATCH_UP_S. For a device that it sees for the first time, it begins with that device's newest frame. It
 may give a frame twice after a restart, which changes nothing.
 
-Of phases, it gives the events of type `phase` newer than the last one; if it gave none yet, the newest event.
+Of phases that devices tell, it gives the events newer than the last one; if it gave none yet, the newest event.
 """
 
 from __future__ import annotations
@@ -236,10 +236,10 @@ class FrameFeed:
     ) -> dict[int, list[asyncpg.Record]]:
         followed = [watch for watch in watches if watch.follows_phases]
         rows: list[asyncpg.Record] = []
-        if begun := [watch for watch in followed if watch.engine.phase_time]:
-            since = [moment(watch.engine.phase_time) for watch in begun]
+        if begun := [watch for watch in followed if watch.phases.told.since]:
+            since = [moment(watch.phases.told.since) for watch in begun]
             rows += await snapshot.fetch(PHASES, _ids(begun), since, min(since), PIECE)
-        if others := [watch for watch in followed if not watch.engine.phase_time]:
+        if others := [watch for watch in followed if not watch.phases.told.since]:
             rows += await snapshot.fetch(FIRST_PHASES, _ids(others))
         phases: dict[int, list[asyncpg.Record]] = {}
         for row in rows:

@@ -13,10 +13,12 @@ import asyncpg
 import structlog
 
 from gateway.alarms import metrics
+from gateway.alarms.coverage import StoredRule, WatchedDevice
 from schema.alarms.engine import DeviceAlarms, Transition, moment
 from schema.alarms.intake import Intake
 from schema.alarms.machine import Action, Alarm, AlarmState, Condition, NotPossible
-from schema.alarms.rules import Rule, Silent
+from schema.alarms.phases import PhaseFollower, PhaseSince
+from schema.alarms.rules import Silent
 from schema.alarms.stored import sent
 from schema.alarms.timeline import CommittedFrame
 
@@ -42,23 +44,6 @@ class Blind(StrEnum):
     BEHIND = "behind"
     UNREADABLE = "unreadable"
     DEFECT = "defect"
-
-
-class WatchedDevice(NamedTuple):
-    device_id: int
-    name: str
-    organization_id: int
-    tags: frozenset[str]
-    cell: str | None = None
-    """The cell that its login is for; None: not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRule:
-    rule_id: int
-    organization_id: int
-    version: int
-    rule: Rule
 
 
 @dataclass(slots=True)
@@ -146,6 +131,7 @@ class DeviceWatch:
         self.tick_due = 0.0
         self.behind_since: float | None = None
         """Since when frames of the device have waited for their evaluation."""
+        self.phases = PhaseFollower({})
         self._unreadable: Collection[int] = ()
         self._silences: frozenset[int] = frozenset()
 
@@ -170,7 +156,7 @@ class DeviceWatch:
 
     def memory(self) -> dict[str, Any]:
         versions = {name: [stored.rule_id, stored.version] for name, stored in self.rules.items()}
-        return self.engine.memory() | {"versions": versions, "late_id": self.late_id}
+        return self.engine.memory() | self.phases.memory() | {"versions": versions, "late_id": self.late_id}
 
     def is_covered_by(self, rules: Sequence[StoredRule], unreadable: Collection[int]) -> bool:
         """Whether the device has exactly these rules, and no alarms of others."""
@@ -229,6 +215,8 @@ class DeviceWatch:
         before, odd, time = self.engine.evaluated_until, self.engine.oddities, row["time"].timestamp()
         received = row["received_at"].timestamp()
         values = sent(picks, row["values"], row["quality"])
+        if self.phases.confirmed:
+            self.follow(received)
         made = self.engine.frame(CommittedFrame(time, received, row["boot"], row["seq"], values))
         if self.engine.oddities != odd:
             self._tell_oddities(odd)
@@ -250,8 +238,17 @@ class DeviceWatch:
             self.frame(row, names)
 
     def phase(self, row: asyncpg.Record) -> None:
-        self._note(self.engine.phase(row["time"].timestamp(), row["phase"]))
+        """Take a row of a phase that the device has told."""
+        self.phases.tell(PhaseSince(row["time"].timestamp(), row["phase"]))
         self.since_write = True
+        self.follow(row["received_at"].timestamp())
+
+    def follow(self, at: float) -> None:
+        """Enter the phase that is in force at `at`, the database's time in s since 1970."""
+        since, name = self.phases.follow(at)
+        if name != self.engine.phase_name:
+            self._note(self.engine.phase(max(since, self.engine.phase_time), name))
+            self.since_write = True
 
     def tick(self, now: float, intake: Intake) -> None:
         if made := self.engine.tick(now, intake):
@@ -367,6 +364,7 @@ class DeviceWatch:
         alarms = {name: self.standing[stored.rule_id].alarm for name, stored in self.rules.items()}
         self.engine = DeviceAlarms([stored.rule for stored in rules], kept, alarms)
         self.late_id = memory.get("late_id", 0)
+        self.phases = PhaseFollower(memory, self.phases.confirmed)
         self._picks = {}
         self.forget = not rules
         self.since_write = self.since_write or not all(same.values()) or len(versions) != len(rules)

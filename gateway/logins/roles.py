@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from schema.enrollment import LOGIN, REPLIES, REQUESTS
-from schema.topics import ROOT, SUBSCRIPTIONS, Down, Kind
+from schema.topics import EVIDENCE, ROOT, SUBSCRIPTIONS, Down, Kind
 
 SEND, RECEIVE = "publishClientSend", "publishClientReceive"
 LITERAL, PATTERN = "subscribeLiteral", "subscribePattern"
@@ -65,6 +65,12 @@ FIXED: Mapping[str, BrokerRole] = {
         may(SEND, f"{ROOT}/+/{Down.RECEIPT}", f"{ROOT}/+/{Down.BACKFILL}", f"{ROOT}/+/{Down.COMMAND}"),
     ),
     "alarms": role("alarms", may(SEND, "alarms/#")),
+    "evidence": role(
+        "evidence",
+        may(SEND, f"{EVIDENCE}/#"),
+        may(PATTERN, f"{EVIDENCE}/#"),
+        may(RECEIVE, f"{EVIDENCE}/#"),
+    ),
     "enrollment": role(
         "enrollment",
         may(LITERAL, ENROLLMENTS, f"{REQUESTS}+"),  # the second for a moment: a share gets no retained messages
@@ -76,8 +82,8 @@ FIXED: Mapping[str, BrokerRole] = {
     ),
     "observer": role(
         "observer",
-        may(PATTERN, f"{ROOT}/#", "alarms/#", "$SYS/#"),
-        may(RECEIVE, f"{ROOT}/#", "alarms/#", "$SYS/#"),
+        may(PATTERN, f"{ROOT}/#", "alarms/#", f"{EVIDENCE}/#", "$SYS/#"),
+        may(RECEIVE, f"{ROOT}/#", "alarms/#", f"{EVIDENCE}/#", "$SYS/#"),
         # the broker's log names all client ids, and who knows one could take over its session
         [Acl(RECEIVE, "$SYS/broker/log/#", allow=False, priority=100)],
     ),

@@ -44,6 +44,7 @@ from gateway.secrets import (
     load_key,
     read,
 )
+from schema.evidence import key_files
 
 BROKER = "broker"
 SERVER, SERVER_KEY = "server.pem", "server.key.pem"
@@ -74,6 +75,7 @@ def setup(directory: Path, hosts: Sequence[str] = (), *, renew: bool = False) ->
         make(directory / "api.secret", lambda: _line(secrets.token_urlsafe(32)))
         for login in FIXED:
             make(directory / (login + PASSWORD), lambda: _line(new_password()))
+        made += [f"{key_files.DIRECTORY}/{name}" for name in key_files.make_first(directory / key_files.DIRECTORY)]
         if not (directory / AUTHORITY).exists():  # its key may be kept elsewhere
             make(directory / AUTHORITY_KEY, lambda: pem(ec.generate_private_key(ec.SECP256R1())))
             make(directory / AUTHORITY, lambda: _authority(load_key(directory / AUTHORITY_KEY, _EC)))

@@ -78,6 +78,13 @@ async def database_troubles(pool: Pool) -> list[str]:
     return []
 
 
+def load_passwords(directory: Path) -> BrokerPasswords:
+    """The passwords alone: no claim key and no authority need be there. Raises SecretsError."""
+    from gateway.secrets import BrokerPasswords  # noqa: PLC0415  # 12 MB that a process without secrets saves
+
+    return BrokerPasswords.load(directory)
+
+
 def set_up(program: str, load: Callable[[Path], Known]) -> tuple[Settings, Known | None] | None:
     """Load settings and, by `load`, secrets. If they are wrong, print why and return None."""
     try:

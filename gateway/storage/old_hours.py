@@ -1,6 +1,7 @@
 """Marks the hours of frames that are stored when their hour is over, in the transaction of the frames.
 
-What is kept of each hour for plots (`plot_hours`) does not hold for a marked one: it is made anew, from the frames.
+What is kept of each hour for plots (`plot_hours`) does not hold for a marked one: it is made anew, from the frames. By
+a trigger the same marks say which hours are to be sealed again (`seals_stale`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from gateway.items import DeviceEvent, Frame, Item, LostFrames, Reject, StatusCh
 from gateway.receipts.streams import add_lost
 from gateway.runtime.database import Pool, PoolConnection
 from gateway.settings import IMPORT
-from gateway.storage import encode, late, old_hours
+from gateway.storage import encode, late, old_hours, stored_late
 from gateway.storage.command_results import store_command_results
 from gateway.storage.conflict import probe_conflicting, store_conflicting
 from gateway.storage.event_records import make_records
@@ -32,6 +32,8 @@ STATEMENT_BYTES = 2**24
 WROTE_LAST = """
 select exists (select from intake_totals where cell = $1 and xmin = $2::text::xid8::xid)
     or $1 = $3 and exists (select from imports where finished_at is null and xmin = $2::text::xid8::xid)"""
+END_OF_TIME_MS = 1e15
+"""All hours of an import count as over, and are marked: until it has ended, none of its frames is in a seal."""
 KEEP: Keep = Quota().keep
 """Stores rejects, unless a caller gives another function."""
 
@@ -77,8 +79,7 @@ async def store(
                 rejects += await _frames(connection, registry, frames, outcome, conflicting=conflicting)
                 if notes:
                     await late.note(connection, notes)
-                if hours := old_hours.old_hours(frames, time.time() * 1000):
-                    await old_hours.mark(connection, hours)
+                await _old(connection, frames, imported=imported is not None)
             if statuses:
                 rejects += await _statuses(connection, statuses, outcome)
             if events:
@@ -144,6 +145,7 @@ async def probe(pool: Pool, cell: str, keep: Keep) -> None:
             await probe_conflicting(connection)
             await late.note(connection, [])
             await old_hours.mark(connection, [])
+            await stored_late.note(connection, [])
             await _statuses(connection, [], nothing)
             await _events(connection, [], nothing)
             await store_command_results(connection, [], nothing)
@@ -165,6 +167,15 @@ async def _frames(
     await _copy(connection, frames)
     outcome.committed["frame"] += len(frames)
     return []
+
+
+async def _old(connection: PoolConnection, frames: Sequence[Frame], *, imported: bool) -> None:
+    """Mark the hours of frames that are over, and note frames that were received long ago."""
+    now_ms = time.time() * 1000
+    if hours := old_hours.old_hours(frames, END_OF_TIME_MS if imported else now_ms):
+        await old_hours.mark(connection, hours)
+    if not imported and (held := stored_late.held(frames, now_ms)):
+        await stored_late.note(connection, held)
 
 
 async def _copy(connection: PoolConnection, frames: Sequence[Frame]) -> None:

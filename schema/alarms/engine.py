@@ -235,6 +235,11 @@ class DeviceAlarms:
         return self._timeline.set_back_at, self._timeline.numbers_back_at
 
     @property
+    def phase_name(self) -> str | None:
+        """The phase that the rules follow."""
+        return self._seen.phase
+
+    @property
     def is_late(self) -> bool:
         """Whether the newest frames are of a backlog."""
         return self._timeline.late_for > 0

@@ -1,5 +1,5 @@
 -- corrections: what people say of samples that are wrong. The samples stay; a correction is a row that names them
--- depends: 0033_reports
+-- depends: 0036_seals
 
 -- migrate: apply
 
@@ -46,6 +46,7 @@ begin
         using errcode = 'insufficient_privilege';
 end $$;
 
+create trigger a_written_by before insert on corrections for each row execute function written_by('who');
 create trigger correction_refuse before update or delete or truncate on corrections
     for each statement execute function correction_refuse();
 

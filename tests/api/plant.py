@@ -8,8 +8,11 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
+
+from schema.jobs import ClaimedJob
 
 T0 = datetime(2026, 3, 1, 10, tzinfo=UTC)
 
@@ -100,6 +103,18 @@ class Plant:
                 hashlib.sha256(f"{time}{device}".encode() + payload).digest(),
             )
         )
+
+
+async def claimed_export(url: str, request: dict[str, Any], organization: int = 1) -> ClaimedJob:
+    """A job for an export, as its worker gets it."""
+    job = ClaimedJob(uuid4(), organization, "eva", "export", request, None, 1)
+    sql = await asyncpg.connect(url)
+    await sql.execute(
+        "insert into jobs (job_id, organization_id, who, kind, request) values ($1, $2, 'eva', 'export', $3)",
+        *(job.job_id, organization, json.dumps(request)),
+    )
+    await sql.close()
+    return job
 
 
 class LivePlant(Plant):

@@ -344,6 +344,9 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/audit": Question(AUDIT, query=lambda t: {"subject": f"device/{t.known['device']}"}),
     "GET /api/v1/audit.jsonl": Question(AUDIT),
     "GET /api/v1/audit/verify": Question(AUDIT, shows=False),
+    # evidence
+    "GET /api/v1/evidence": Question(AUDIT),
+    "GET /api/v1/evidence/verify.py": Question(AUDIT, shows=False),
     # accounts
     "POST /api/v1/auth/register": Question(
         "nobody", lambda t: {"email": t.known["email"], "name": "Visitor", "password": PASSWORD}
@@ -383,6 +386,7 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/reports": Question(AUDIT, lambda t: {"kind": "batch", "run": t.objects["run"]}),
     "GET /api/v1/reports/{report}": Question(AUDIT),
     **{f"GET /api/v1/reports/{{report}}/report.{form}": Question(AUDIT) for form in ("html", "pdf", "json")},
+    **{f"GET /api/v1/reports/{{report}}/signed.{form}": Question(AUDIT) for form in ("html", "json")},
     "GET /api/v1/report-templates": Question(AUDIT),
     "GET /api/v1/report-templates/{template}": Question(AUDIT),
     "PUT /api/v1/report-templates/{template}": Question(
@@ -391,6 +395,33 @@ QUESTIONS: dict[str, Question] = {
         headers=lambda _: {"If-Match": "*"},
         refusal=412,
     ),
+    # reviews
+    "GET /api/v1/reviews": Question(AUDIT),
+    "POST /api/v1/reviews": Question(AUDIT, lambda t: {"run": t.objects["run"]}),
+    "GET /api/v1/reviews/{review}": Question(AUDIT),
+    "POST /api/v1/reviews/{review}/again": Question(AUDIT),
+    "POST /api/v1/reviews/{review}/looks": Question(AUDIT, lambda t: {"key": t.known["exception"], "note": "mine"}),
+    # signatures
+    "GET /api/v1/signatures": Question(DEVICES, query=lambda t: {"record": f"deviation/{t.objects['deviation']}"}),
+    "POST /api/v1/signatures": Question(
+        (OPERATOR, Scope.DEVICES_WRITE),
+        lambda t: {
+            **{"record": f"deviation/{t.objects['deviation']}", "digest": "0" * 64, "meaning": "reviewed"},
+            **{"password": PASSWORD, "email": t.known["email"]},
+        },
+        people=True,
+    ),
+    "GET /api/v1/pending-acts": Question(AUDIT),
+    "GET /api/v1/pending-acts/{number}": Question(AUDIT, number="pending"),
+    "POST /api/v1/pending-acts/{number}/confirm": Question(
+        (ENGINEER, Scope.DEVICES_WRITE),
+        lambda t: WHY | {"digest": "0" * 64, "password": PASSWORD, "email": t.known["email"]},
+        number="pending",
+        people=True,
+    ),
+    "POST /api/v1/pending-acts/{number}/refuse": Question((ENGINEER, Scope.DEVICES_WRITE), why, number="pending"),
+    "GET /api/v1/organization/policy": Question((VIEWER, Scope.ORGANIZATION_READ)),
+    "PUT /api/v1/organization/policy": Question(CHANGES, lambda _: WHY | {"waiting_hours": 71}),
     # deviations
     "GET /api/v1/deviations": Question(DEVICES, query=lambda t: {"device": t.known["device"]}),
     "POST /api/v1/deviations": Question(
@@ -429,6 +460,7 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/shift-log/{entry}": Question(DEVICES),
     "POST /api/v1/shift-log/{entry}/accept": Question((OPERATOR, Scope.DEVICES_WRITE), people=True),
     "GET /api/v1/devices/{device}/card": Question(DEVICES),
+    "GET /api/v1/devices/{device}/clock": Question(DEVICES),
     "PUT /api/v1/devices/{device}/card": Question((ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "model": "mine"}),
     "GET /api/v1/locations": Question(DEVICES),
     "PUT /api/v1/locations": Question(

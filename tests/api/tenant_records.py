@@ -67,3 +67,37 @@ async def card(sql: asyncpg.Connection, it: Tenant) -> None:
             *(it.organization_id, it.word(), it.word(), [device_id], it.word(), it.word()),
         )
     )
+
+
+async def signed(sql: asyncpg.Connection, it: Tenant) -> None:
+    """What the organization demands, a signature of its sample, and an act that waits for a second person."""
+    await sql.execute(
+        "insert into policies (organization_id, meanings) values ($1, $2)", it.organization_id, [it.word()]
+    )
+    await sql.execute(
+        "insert into signatures (organization_id, record, version, digest, meaning, name, who, user_id, at, form, text)"
+        " select $1, 'sample/' || $2, 1, record_digest($3), $4, $5, $6, user_id, now(), $3, $7"
+        " from memberships where organization_id = $1",
+        *(it.organization_id, it.objects["sample"], it.word(), it.word(), it.word(), it.word(), it.word()),
+    )
+    it.objects["pending"] = str(
+        await sql.fetchval(
+            "insert into pending_acts (organization_id, kind, subject, request, who, why, expires_at)"
+            " values ($1, 'deviations', $2, $3, $4, $5, now() + interval '1 h') returning act_id",
+            *(it.organization_id, f"deviation/{it.objects['deviation']}", json.dumps({"deviation": it.word()})),
+            *(it.word(), it.word()),
+        )
+    )
+
+
+async def checkpointed(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A checkpoint of its audit trail, and a key, which is nobody's."""
+    await sql.execute(
+        "insert into checkpoints (organization_id, number, n, at, text, signature, key_id)"
+        """ select organization_id, 1, n, now(), format('{"hash":"%s","n":%s}', encode(hash, 'hex'), n), '', $2"""
+        "   from audit where organization_id = $1 order by n desc limit 1",
+        *(it.organization_id, it.word()),
+    )
+    await sql.execute(
+        "insert into evidence_keys (key_id, at, text, signature) values ('k', now(), '{}', '') on conflict do nothing"
+    )

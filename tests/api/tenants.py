@@ -17,13 +17,14 @@ import asyncpg
 import bcrypt
 
 from api.access.roles import Role, Scope
-from api.access.tokens import access_token, hashed, new_token
+from api.access.tokens import access_proof, access_token, hashed, new_token
 from api.shapes.reports import DOCUMENT
 from schema.alarms.notification_routes import NotificationRoute
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer, organization
 from tests.api.plant import Plant, at
-from tests.api.tenant_records import card, deviation
+from tests.api.tenant_records import card, checkpointed, deviation, signed
+from tests.roles import forced
 
 CELL = "main"
 KINDS = ("key", "program", "browser")
@@ -77,16 +78,19 @@ async def settle(sql: asyncpg.Connection, name: str, number: int) -> Tenant:
     await _computed(sql, it)
     await _runs(sql, it)
     await _report(sql, it)
+    await _review(sql, it)
     await _alarms(sql, it)
     await _enrollment(sql, it)
     await _people(sql, it)
     await deviation(sql, it, number)
     await card(sql, it)
+    await signed(sql, it)
     await sql.execute(
         "insert into audit (organization_id, who, action, subject, old, new, why) values ($1, $2, $3, $4, $5, $6, $7)",
         *(it.organization_id, it.word(), it.word(), f"device/{it.known['device']}"),
         *(json.dumps(it.word()), json.dumps({it.word(): it.word()}), it.word()),
     )
+    await checkpointed(sql, it)
     return it
 
 
@@ -122,11 +126,13 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await sql.execute("update devices set model = $2 where device_id = $1", device_id, it.objects["model"])
     await sql.execute("insert into plot_hours_stale values ($1, $2)", device_id, at(3600))
     await sql.execute("insert into plot_hours_until values ($1, $2)", device_id, at(7200))
+    await _sealed(sql, it, device_id)
     await plant.status(device_id, number, at(0), True, it.word())
     await sql.execute("insert into device_heard values ($1, $2)", device_id, at(0))
     await plant.event(device_id, at(1), it.word(), {it.word(): it.word()})
     it.objects["quarantine"] = str(await plant.quarantine(at(2), device, "malformed", f"({it.word()})".encode()))
-    await sql.execute(
+    await forced(
+        sql,
         "update quarantine set detail = $2, content_type = $3 where quarantine_id = $1",
         *(int(it.objects["quarantine"]), it.word(), it.word()),
     )
@@ -176,6 +182,21 @@ async def _devices(sql: asyncpg.Connection, it: Tenant, number: int) -> None:
     await _jobs(sql, it)
     await _lab(sql, it, device_id)
     await plant.imported(device_id, layout, [at(-300)])
+
+
+async def _sealed(sql: asyncpg.Connection, it: Tenant, device_id: int) -> None:
+    await sql.execute("insert into device_clocks values ($1, $2, 3, '0 s', '1 s')", device_id, at(-7200))
+    await sql.execute("insert into stored_late values ($1, $2, 1, $2)", device_id, at(0))
+    await sql.execute("insert into seals_until values ($1, $2)", device_id, at(7200))
+    pass_id = await sql.fetchval(
+        "insert into seal_passes (organization_id, n) values ($1, 1) returning pass", it.organization_id
+    )
+    layouts, text = it.word(), it.word()
+    await sql.execute("insert into seal_layouts values ($1, $2)", layouts.encode(), layouts)
+    await sql.execute(
+        "insert into seals values ($1, $2, $3, 1, $3, $4, $5, $6)",
+        *(it.organization_id, device_id, at(-7200), pass_id, layouts.encode(), text),
+    )
 
 
 async def _jobs(sql: asyncpg.Connection, it: Tenant) -> None:
@@ -269,6 +290,27 @@ async def _report(sql: asyncpg.Connection, it: Tenant) -> None:
     it.objects |= {"report": str(report), "template": name}
 
 
+async def _review(sql: asyncpg.Connection, it: Tenant) -> None:
+    """A review of the run, in which somebody has looked at something. Its number is nobody else's."""
+    key = secrets.token_hex(8)
+    said = {name: it.word() for name in ("what", "device", "who", "subject", "before", "after", "why")}
+    exceptions = [{"key": key, "kind": "rule", "at": "2026-03-01T10:00:00.000000Z", "n": 1, **said}]
+    number = 1000 + it.organization_id
+    await sql.execute(
+        "insert into reviews (organization_id, number, version, run_id, devices, begins, ends, n, hash, exceptions,"
+        " routine, who) select $1, $3, 1, run_id, $4, $5, $6, 1, $7, $8, $9, $10 from runs where organization_id = $1"
+        " and name = $2",
+        *(it.organization_id, it.objects["run"], number, [it.word()], at(-60), at(60), it.word()),
+        *(json.dumps(exceptions), json.dumps({it.word(): 1}), it.word()),
+    )
+    await sql.execute(
+        "insert into review_looks (organization_id, number, key, note, who) values ($1, $2, $3, $4, $5)",
+        *(it.organization_id, number, key, it.word(), it.word()),
+    )
+    it.objects["review"] = str(number)
+    it.known["exception"] = key
+
+
 async def _alarms(sql: asyncpg.Connection, it: Tenant) -> None:
     """A rule, its alarm on the device, and what somebody asks for."""
     device_id = await sql.fetchval("select device_id from devices where name = $1", it.known["device"])
@@ -359,10 +401,11 @@ async def _people(sql: asyncpg.Connection, it: Tenant) -> None:
 async def session(sql: asyncpg.Connection, user_id: int, kind: str, agent: str = "test") -> tuple[int, str]:
     """A log-in of theirs: its number and token."""
     token = new_token()
+    family = hashed(token) if kind == "program" else None
     number = await sql.fetchval(
-        "insert into sessions (user_id, kind, token_hash, expires_at, agent)"
-        " values ($1, $2, $3, now() + '1 day', $4) returning session_id",
-        *(user_id, kind, hashed(token), agent),
+        "insert into sessions (user_id, kind, token_hash, family_hash, expires_at, agent)"
+        " values ($1, $2, $3, $4, now() + '1 day', $5) returning session_id",
+        *(user_id, kind, hashed(token), family, agent),
     )
     return int(number), token
 
@@ -397,7 +440,7 @@ class Visitor:
         user_id = await self.member(role)
         number, token = await session(self.sql, user_id, kind)
         if kind == "program":
-            return bearer(access_token(number, user_id, self.jwt_key, 600))
+            return bearer(access_token(number, user_id, access_proof(token), self.jwt_key, 600))
         return {"Cookie": f"{self.cookie}={token}", "Sec-Fetch-Site": "same-origin"}
 
     async def member(self, role: Role) -> int:

@@ -84,7 +84,7 @@ class Slow(Passwords):
         super().__init__(QUICK_ROUNDS)
         self.reached, self.on = asyncio.Event(), asyncio.Event()
 
-    async def matches(self, password: SecretStr, password_hash: str | None, rounds: int = 0) -> bool:
+    async def matches(self, password: SecretStr, password_hash: str | None, rounds: int = 0) -> str | None:
         found = await super().matches(password, password_hash, rounds)
         self.reached.set()
         await self.on.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -19,6 +20,7 @@ from tests.api import alarms
 from tests.api.accounts import Served, api_key, organization, serving
 from tests.api.operators import Operator
 from tests.api.plant import Plant, at, text
+from tests.roles import forced
 
 SPAN = {"from": text(0), "to": text(3600)}
 TRY = "/alarm-trials"
@@ -78,7 +80,7 @@ async def test_it_says_when_a_rule_would_have_fired_on_the_devices_of_its_scope(
 
 async def test_silence_and_phases_count_as_they_do_live(plant: Plant, engineer: Operator) -> None:
     device = await fill(plant)
-    await plant.sql.execute("delete from frames where time >= $1 and time < $2", at(600), at(700))
+    await forced(plant.sql, "delete from frames where time >= $1 and time < $2", at(600), at(700))
     found = await tried(engineer, definition=definition(when={"kind": "silent", "after": 30}))
     assert words(found) == ["br-1 active 10:29-11:40"]
     for second, phase in ((-60, "setup"), (700, "batch"), (3000, "harvest")):
@@ -90,6 +92,11 @@ async def test_silence_and_phases_count_as_they_do_live(plant: Plant, engineer: 
     assert [one for one in words(found) if "suppressed" in one] == [
         *("br-1 suppressed 00:00-11:40", "br-1 suppressed 50:00-"),
     ]
+    await plant.sql.execute("select run_create(1, 'B-1', array[$1::integer], $2, '{}', 'eva', 'x')", device, at(0))
+    confirmed = [{"name": "batch", "begins": str(at(60)), "ends": str(at(1200)), "origin": "person"}]
+    await plant.sql.execute("select run_phases_put(1, 'B-1', $1, null, 'eva', 'x')", json.dumps(confirmed))
+    found = await tried(engineer, definition=definition(scope={"phases": ["setup"]}, stale_after=120))
+    assert [one for one in words(found) if "suppressed" in one] == ["br-1 suppressed 01:00-"]
 
 
 async def test_what_may_be_a_slip_is_a_warning(plant: Plant, engineer: Operator) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,8 +28,8 @@ from api.files import export_job, stream
 from api.files.export_job import HashedFile, run
 from api.queries import exports, frames
 from api.shapes.exports import FileFormat, Manifest
-from schema.jobs import ClaimedJob, JobProgress, RunningJob
-from tests.api.plant import Plant, at, text
+from schema.jobs import JobProgress, RunningJob
+from tests.api.plant import Plant, at, claimed_export, text
 
 Sample: TypeAlias = tuple[datetime, str, str, float | None, int]
 FORMATS: tuple[FileFormat, ...] = ("arrow", "parquet", "csv")
@@ -154,7 +155,7 @@ async def exported(directory: Path, organization: int = 1, **asked: Any) -> tupl
     request = {"device": ["*"], "from": text(100), "to": text(800)} | asked
     place = directory / uuid4().hex
     place.mkdir()
-    job = ClaimedJob(uuid4(), organization, "eva", "export", request, None, 1)
+    job = await claimed_export(os.environ["BIOGATE_DATABASE_URL"], request, organization)
     told = JobProgress()
     facts = await run(RunningJob(job, place, told))
     content = (place / facts["file"]).read_bytes()

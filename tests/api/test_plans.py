@@ -31,14 +31,17 @@ from api.queries import (
     devices,
     enrollments,
     events,
+    evidence,
     jobs,
     lab_samples,
     latest,
     material_balance,
     materials,
+    pending_acts,
     plot_hours,
     quarantine,
     reports,
+    reviews,
     rule_warnings,
     runs,
     samples,
@@ -62,6 +65,7 @@ from api.shapes.jobs import JobParameters
 from api.shapes.lab_samples import SampleParameters
 from api.shapes.materials import MaterialParameters, SumParameters
 from api.shapes.reports import ReportParameters
+from api.shapes.reviews import ReviewParameters
 from api.shapes.runs import RunListParameters
 from api.shapes.search import SearchFilter
 from api.shapes.selection import SelectionParameters
@@ -119,9 +123,9 @@ QUERIES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "annotations": (annotation_queries.SQL["page"], (1, at(0), END, END, BIG[0], 100)),
     "events": (events.SQL["events"], (1, at(0), at(3600), at(3600), BIG[1], None, 100)),
     "quarantine": (quarantine.SQL["quarantine"], (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000)),
-    "quarantine of a device": (
-        quarantine.SQL["quarantine_of_device"],
-        (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, "br-1"),
+    "quarantine of devices": (
+        quarantine.SQL["quarantine_of_devices"],
+        (["malformed"], ["open"], at(0), at(9e6), at(9e6), BIG[0], 100, 1000, ["br-1"]),
     ),
 }
 """That are kept."""
@@ -131,6 +135,8 @@ PLANNED: dict[str, tuple[str, tuple[Any, ...]]] = {
     "audit": (audit.SQL["newest_first"], (None, None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit of a device": (audit.SQL["newest_first"], ("device/br-2", None, None, times.FIRST, times.LAST, BIG[0], 100)),
     "audit, oldest first": (audit.SQL["oldest_first"], (None, None, None, times.FIRST, times.LAST, 0, 100)),
+    "evidence: rows": (evidence.SQL["events"], (100, 10**6, 1000)),
+    "evidence: frames": (evidence.SQL["frames"], (1, at(0), 0, END, 1000)),
     "delivery of a day": (delivery.SQL["span"], (END - 24 * HOUR, END)),
     "quarantine of a day": (delivery.SQL["quarantined"], (END - 24 * HOUR, END, ["malformed", "too-old"])),
     "holes of a device": (delivery.SQL["holes"], ("br-1", 200)),
@@ -359,6 +365,8 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         await activity.newest(database, 10)
         await jobs.page(database, JobParameters(), (times.LAST, LAST_COMMAND), 10)
         await reports.page(database, ReportParameters(), (times.LAST, LAST_COMMAND), 10)
+        await reviews.page(database, ReviewParameters(), reviews.LAST_NUMBER, 10)
+        await pending_acts.page(database, None, BIG[0], 10)
         await deviations.page(database, DeviationFilter(), Principal("eva", "key", 1, "main", None), BIG[0], 10)
         await search.search(database, SearchFilter(q="foam"), sorted(search.NEEDS), 10)
         await shift_log.page(database, ShiftLogParameters(), (times.LAST, BIG[0]), 10)
@@ -399,7 +407,9 @@ async def test_no_statement_with_filters_that_may_be_left_out_is_kept(plant: Pla
         *("lab_samples.page", "materials.page", "materials.sums"),
         "runs.page",
         "reports.page",
+        "reviews.page",
         *("corrections.page", "corrections.holding"),
+        "pending_acts.page",
     }
     assert not kept & planned
     assert optional == planned | HARMLESS, "a new one: fetch_planned, or harmless?"

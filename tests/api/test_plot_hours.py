@@ -22,19 +22,19 @@ BEGIN, DAYS = datetime(2026, 3, 1, tzinfo=UTC), 40
 END = BEGIN + timedelta(days=DAYS)
 CHANNELS = ("ph", "temperature", "seldom")
 PLAIN = """
-with pixels as (select n, $3::timestamptz + n * ($4::timestamptz - $3) / $5::int as begins,
-                       $3::timestamptz + (n + 1) * ($4::timestamptz - $3) / $5::int as ends
-                  from generate_series(0, $5 - 1) n),
+with edges as materialized (select array_agg($3::timestamptz + n * ($4::timestamptz - $3) / $5::int order by n) as found
+                              from generate_series(0, $5) n),
 used as (select f.time, f.layout_id, f.values[l.ordinal] as value
            from frames f join devices d using (device_id) join layout_channels l using (layout_id)
            join channels c using (channel_id)
           where d.name = $1 and c.name = $2 and f.values[l.ordinal] is not null
             and ($6 or coalesce(f.quality[l.ordinal], 0) = 0)),
+placed as (select width_bucket(time, (select found from edges)) as n, time, layout_id, value from used),
 numbered as (select n, time, value, row_number() over (partition by n order by time, layout_id) as first,
                     row_number() over (partition by n order by time desc, layout_id desc) as last,
                     row_number() over (partition by n order by value, time) as least,
                     row_number() over (partition by n order by value desc, time) as most
-               from pixels join used on time >= begins and time < ends)
+               from placed where n between 1 and $5)
 select distinct time, value from numbered where 1 in (first, last, least, most) order by time, value"""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from api.access.roles import Role
 from api.http.run_times import Offset, moment_text, parse_moment
 from tests.api import alarms
 from tests.api.accounts import api_key, bearer
@@ -16,6 +17,7 @@ from tests.api.operators import Operator
 from tests.api.plant import LivePlant, Plant, at, text
 from tests.api.test_devices import operator
 from tests.api.test_runs import ask, make
+from tests.roles import forced
 
 __all__ = ["operator"]
 HOUR = timedelta(hours=1)
@@ -106,7 +108,7 @@ async def test_lists_are_of_the_time_and_the_devices_of_a_run(plant: Plant, oper
             await plant.event(device, at(when), "dosing", {"n": when})
         rule = await alarms.rule(plant.sql, f"hot-{name}")
         await alarms.become(plant.sql, rule, device)
-    await plant.sql.execute("update alarm_transitions set recorded_at = $1", at(250))
+    await forced(plant.sql, "update alarm_transitions set recorded_at = $1", at(250))
     body = {"begins": text(220), "text": "foam"}
     await operator.client.post("/api/v1/devices/br-1/annotations", json=body, headers=operator.headers)
     await make(operator, "B-1", "br-1", begins=text(100))
@@ -123,6 +125,41 @@ async def test_lists_are_of_the_time_and_the_devices_of_a_run(plant: Plant, oper
     assert (await operator.get("/alarms/history", run="B-1", to="start+1m"))["transitions"] == []
     happened = (await operator.get("/activity", run="B-1", kind=["event", "alarm"]))["activity"]
     assert {(one["device"], one["kind"]) for one in happened} == {("br-1", "event"), ("br-1", "alarm")}
+
+
+async def test_quarantine_audit_and_trials_are_of_the_time_of_a_run(plant: Plant, operator: Operator) -> None:
+    for name in ("br-1", "br-2"):
+        await plant.device(name)
+        for when in (0, 200, 900):
+            await plant.quarantine(at(when), name, "too-old", b"x")
+    await make(operator, "B-1", "br-1", begins=text(100))
+    await ask(operator, "POST", "/runs/B-1/states", state="complete", at=text(400))
+    await ask(operator, "PUT", "/runs/B-1/phases", phases=[{"phase": "feed", "begins": text(300)}])
+
+    async def rejected(**asked: str) -> list[tuple[str, str]]:
+        found = (await operator.get("/quarantine", **asked))["quarantine"]
+        return [(one["device"], one["received_at"]) for one in found]
+
+    assert await rejected(run="B-1") == [("br-1", text(200))]
+    assert await rejected(run="B-1", to="start+1m") == await rejected(run="B-1", phase="feed") == []
+    assert len(await rejected(run="B-1", to="end+10m")) == 2
+    assert len(await rejected()) == 6
+    actions = [one["action"] for one in (await operator.get("/audit", run="B-1", to="now"))["events"]]
+    assert "run create" in actions
+    assert (await operator.get("/audit", run="B-1"))["events"] == []
+    key = bearer(await api_key(plant.sql, role=Role.ENGINEER))
+    body = {"definition": alarms.RULE, "run": "B-1", "phase": "feed", "from": "start-1m"}
+    found = (await operator.client.post("/api/v1/alarm-trials", json=body, headers=key)).json()
+    assert (found["from"], found["to"], [one["device"] for one in found["devices"]]) == (text(240), text(400), ["br-1"])
+    for wrong, words in (
+        ({"devices": ["br-2"]}, "br-2 is not in run B-1"),
+        ({"from": "yesterday"}, "with `run` also a distance like start+2h"),
+    ):
+        answer = await operator.client.post("/api/v1/alarm-trials", json=body | wrong, headers=key)
+        assert (answer.status_code, words in answer.json()["detail"]) == (422, True), answer.text
+    for path in ("quarantine", "audit", "devices/br-1/events", "telemetry"):
+        answer = await operator.client.get(f"/api/v1/{path}?run=B-1&from=begin%2B2h", headers=operator.headers)
+        assert (answer.status_code, "start+2h" in answer.json()["detail"]) == (422, True), answer.text
 
 
 async def test_a_live_feed_is_of_the_devices_that_a_run_has(database_url: str, plant: Plant) -> None:

@@ -20,7 +20,21 @@ from typing import Annotated
 import typer
 
 from deploy.stack.paths import CHECKOUT, STACK
-from tests.bench import beside, exports, figures, history, intake, interface, live, reading, report, stages, web, writer
+from tests.bench import (
+    beside,
+    exports,
+    figures,
+    history,
+    intake,
+    interface,
+    live,
+    reading,
+    report,
+    seals,
+    stages,
+    web,
+    writer,
+)
 from tests.bench.figures import Figure, Findings
 from tests.bench.plant import Plant, plant
 from tests.bench.session import GATEWAY, NAIVE, PLAIN, SIZES, Bench, rates
@@ -51,6 +65,7 @@ ALL: dict[str, Callable[[Bench], Awaitable[list[Figure]]]] = {
     "B21": live.b21,
     "B31": beside.b31,
     "B30": exports.b30,
+    "B50": seals.b50,
     "B40": history.b40,
 }
 """In this order: what fills the database comes last."""

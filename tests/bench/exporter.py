@@ -11,7 +11,6 @@ import resource
 import sys
 import time
 from pathlib import Path
-from uuid import uuid4
 
 CHANNELS = 20
 COLUMNS = ", ".join(f'values[{slot}] as "c{slot}"' for slot in range(1, CHANNELS + 1))
@@ -21,12 +20,13 @@ STATEMENT = f"select time, {COLUMNS} from frames where device_id = 1 order by ti
 def by_export(format_: str, url: str, directory: Path) -> tuple[int, float]:
     """The rows, and the CPU s without the imports, whose memory counts."""
     from api.files.export_job import run
-    from schema.jobs import ClaimedJob, JobProgress, RunningJob
+    from schema.jobs import JobProgress, RunningJob
+    from tests.api.plant import claimed_export
 
     before = time.process_time()
     os.environ["BIOGATE_DATABASE_URL"] = url
     request = {"device": ["exported"], "from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z", "format": format_}
-    job = ClaimedJob(uuid4(), 1, "bench", "export", request, None, 1)
+    job = asyncio.run(claimed_export(url, request))
     facts = asyncio.run(run(RunningJob(job, directory, JobProgress())))
     return int(facts["rows"]), time.process_time() - before
 

@@ -20,6 +20,7 @@ from tests.bench.figures import Figure, quotient
 from tests.bench.plant import device_names
 from tests.bench.session import Bench, say
 from tests.bench.stored import LAYOUT
+from tests.roles import forced
 
 CHANNELS = 20
 DEVICES = 500
@@ -109,7 +110,7 @@ def decoded(count: int, device_ids: Sequence[int], layout_id: int) -> list[Frame
 
 
 async def empty(connection: asyncpg.Connection) -> None:
-    await connection.execute("truncate frames")
+    await forced(connection, "truncate frames")
     await connection.execute("checkpoint")
 
 

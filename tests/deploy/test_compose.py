@@ -39,6 +39,7 @@ KNOWN = {
     "migrate": {"BIOGATE_DATABASE_URL", "BIOGATE_API_DATABASE_URL", "BIOGATE_GATEWAY_DATABASE_URL"},
     "devices": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
+    "evidence": variables(gateway.settings.Settings),
     "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "setup": set(),
@@ -70,8 +71,8 @@ def test_it_follows_the_compose_specification() -> None:
 def test_all_parts_are_there() -> None:
     assert set(SERVICES) == {
         "setup", "broker", "database", "migrations", "controllers", "gateway", "api", "simulator",
-        "prometheus", "grafana", "grafana-login", "alarms", "worker", "canary", "canary-login", "proxy", "alertmanager",
-        "host",
+        "prometheus", "grafana", "grafana-login", "alarms", "evidence", "worker", "canary", "canary-login", "proxy",
+        "alertmanager", "host",
     }  # fmt: skip
     assert set(OURS) == set(SERVICES) - OTHERS
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
@@ -121,7 +122,7 @@ def test_every_port_of_the_machine_can_be_another() -> None:
 
 def test_one_variable_is_the_plant_s_address_in_certificate_and_grants(tmp_path: Path) -> None:
     shell, flags, text = OURS["setup"]["command"]
-    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms", "worker"):
+    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms", "evidence", "worker"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     subprocess.run(
@@ -269,7 +270,7 @@ def size(text: str) -> int:
 
 def test_health_checks_ask_the_port_that_the_program_listens_on() -> None:
     asked = {name: service["healthcheck"]["test"] for name, service in OURS.items() if "healthcheck" in service}
-    assert set(asked) == {"gateway", "api", "alarms", "worker", "canary"}
+    assert set(asked) == {"gateway", "api", "alarms", "evidence", "worker", "canary"}
     for name, test in asked.items():
         *check, port = test[:4]
         assert check == ["CMD", "biogate", "ready"]

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from deploy.stack.paths import CHECKOUT
-from gateway.alarms.__main__ import load_passwords
+from gateway.runtime.process import load_passwords
 from gateway.secrets import VAULT, load_key
 from tests.deploy.composed import FILE, OURS, PASSFILE, SERVICES, mounts
 
@@ -34,7 +34,7 @@ def test_no_secret_is_in_the_file_nor_in_the_environment() -> None:
 WHO_SEES = {
     "secrets": {"setup", "gateway", "controllers", "canary-login"},
     "alarms-secrets": {"setup", "alarms"},
-    "gateway-login": {"setup", "migrations", "gateway", "alarms"},
+    "gateway-login": {"setup", "migrations", "gateway", "alarms", "evidence"},
     "broker-security": {"setup", "broker", "proxy"},
     "database-login": {
         *("setup", "database", "migrations"),
@@ -45,9 +45,12 @@ WHO_SEES = {
     "controllers": {"controllers", "simulator"},
     "canary": {"canary-login", "canary"},
     "worker-login": {"setup", "worker"},
+    "evidence-key": {"setup", "evidence"},
+    "evidence-login": {"setup", "evidence"},
 }
 WHO_WRITES = {
-    "grafana-login": {"setup", "grafana-login"}, "controllers": {"controllers"}, "canary": {"canary-login"}
+    "grafana-login": {"setup", "grafana-login"}, "controllers": {"controllers"}, "canary": {"canary-login"},
+    "evidence-key": {"setup", "evidence"},
 }  # fmt: skip
 """Others than `setup` alone."""
 
@@ -97,7 +100,7 @@ def test_all_simulated_controllers_have_claim_keys() -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms", "worker"):
+    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms", "evidence", "worker"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}

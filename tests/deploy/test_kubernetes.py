@@ -46,6 +46,7 @@ def variables(settings: Any) -> set[str]:
 KNOWN = {
     "gateway": variables(gateway.settings.Settings),
     "alarms": variables(gateway.settings.Settings),
+    "evidence": variables(gateway.settings.Settings),
     "worker": variables(WorkerSettings) | {"BIOGATE_API_DATABASE_URL"},
     "canary": variables(gateway.canary.settings.CanarySettings),
     "api": variables(api.settings.ApiSettings),
@@ -54,6 +55,7 @@ KNOWN = {
 PORTS = {
     "gateway": gateway.settings.Settings.model_fields["gateway_http_port"].default,
     "alarms": gateway.settings.Settings.model_fields["alarms_http_port"].default,
+    "evidence": gateway.settings.Settings.model_fields["evidence_http_port"].default,
     "worker": WorkerSettings.model_fields["worker_http_port"].default,
     "canary": gateway.canary.settings.CanarySettings.model_fields["canary_http_port"].default,
     "api": api.settings.ApiSettings.model_fields["api_port"].default,

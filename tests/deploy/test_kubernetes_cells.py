@@ -12,8 +12,8 @@ import pytest
 import gateway.settings
 from deploy.stack.conf import render
 from deploy.stack.paths import MOSQUITTO_CONF
-from gateway.alarms.__main__ import load_passwords
 from gateway.logins.roles import FIXED, device_role
+from gateway.runtime.process import load_passwords
 from gateway.secrets import Secrets
 from tests.deploy.kustomized import KUSTOMIZE, PLANTS, labels, named, of_kind, pods, program, selects
 
@@ -33,6 +33,7 @@ def test_nothing_is_allowed_but_what_is_said_and_that_meets(plant: str) -> None:
     needs: dict[str, set[object]] = {
         "gateway": {5432, 8883},
         "alarms": {5432, 8883},
+        "evidence": {5432, 8883},
         "api": {5432},
         "worker": {5432},
         "migrations": {5432},
@@ -155,6 +156,8 @@ def test_emqx_s_rules_are_those_of_mosquitto() -> None:
     sent = {one.topic for one in FIXED["gateway"].acls if one.type == "publishClientSend"}
     assert allowed['{username, "gateway"}', "publish"] == sent
     assert allowed['{username, "alarms"}', "publish"] == {one.topic for one in FIXED["alarms"].acls}
+    for what in ("publish", "subscribe"):
+        assert allowed['{username, "evidence"}', what] == {one.topic for one in FIXED["evidence"].acls}
     assert acl.rstrip().endswith("{deny, all}.")
     config = named("emqx", "EMQX", "emqx")["spec"]["config"]["data"]
     assert "mqtt.shared_subscription_strategy = hash_topic" in config

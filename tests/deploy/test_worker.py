@@ -18,8 +18,8 @@ FILE_BYTES = 'biogate_jobs_file_bytes{kind="export"}'
 
 
 @pytest.fixture
-def worker(gateway_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
-    process = WorkerProcess(gateway_url, gateway_url, tmp_path / "jobs", tmp_path / "worker.log")
+def worker(worker_url: str, api_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(worker_url, api_url, tmp_path / "jobs", tmp_path / "worker.log")
     yield process
     process.end()
     print(process.log.read_text()[-4000:] if process.log.exists() else "")

@@ -45,8 +45,8 @@ async def plant(database_url: str) -> AsyncIterator[Plant]:
 
 
 @pytest.fixture
-def worker(gateway_url: str, database_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
-    it = WorkerProcess(gateway_url, database_url, tmp_path / "jobs", tmp_path / "worker.log")
+def worker(worker_url: str, api_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
+    it = WorkerProcess(worker_url, api_url, tmp_path / "jobs", tmp_path / "worker.log")
     yield it
     it.end()
     print(it.log.read_text()[-6000:] if it.log.exists() else "")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.faults.verify import Produced, Verdict, check_totals, expected_quality, verify
+from tests.roles import forced
 
 OTHER = "1 stored with other content"
 CHANNELS = ("temperature", "ph", "agitation")
@@ -98,14 +99,14 @@ async def test_all_stored_once_and_equal_is_no_reason_to_complain(
 async def test_what_is_wrong_is_found(
     stored: asyncpg.Connection, produced: Produced, damage: str, complaint: str
 ) -> None:
-    await stored.execute(damage)
+    await forced(stored, damage)
     assert complaint in await complaints(stored, produced)
 
 
 async def test_a_frame_in_quarantine_or_given_up_by_its_device_is_accounted_for(
     stored: asyncpg.Connection, produced: Produced
 ) -> None:
-    await stored.execute("delete from frames where seq in (3, 4) and device_id = 1")
+    await forced(stored, "delete from frames where seq in (3, 4) and device_id = 1")
     await stored.execute(
         """insert into quarantine (received_at, device, topic, reason, detail, payload, sha256)
            values (now(), 'sim-0001', 'bioreactors/sim-0001/history', 'conflict', '', $1, '\\x00')""",

@@ -16,9 +16,9 @@ from tests.gateway.material import DEVICES, make_writer, settings
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
+async def pool(gateway_url: str) -> AsyncIterator[Pool]:
     """The gateway's own pool, with the cell and some devices in the database."""
-    chosen = settings(database_url)
+    chosen = settings(gateway_url)
     async with create_pool(chosen) as pool:
         await prepare(pool, chosen)
         await pool.execute("insert into devices (name) select unnest($1::text[])", DEVICES)

@@ -47,6 +47,10 @@ LACTATE = {"value": 1, "status": "measured", "measured_by": "eva"}
 MEASURED = TAKEN | {"analytes": {"lactate": LACTATE}}
 FEED = {"kind": "feed", "material": "glucose", "quantity": 2, "unit": "mL", "begins": AT}
 RECORDED = {"device": "br-1", "source": "person"}
+KEYED = "0f3e6d8a1b2c4f5e"
+EXCEPTIONS_DIGEST = hashlib.sha256(f'[{{"key": "{KEYED}"}}]'.encode()).hexdigest()
+GATHERED = {"version": 1, "devices": ["br-1"], "begins": AT, "ends": THEN, "n": 1, "exceptions": 1}
+GATHERED |= {"exceptions_sha256": EXCEPTIONS_DIGEST}
 LAID_OUT = {"sections": [{"name": "notes"}]}
 REPORT = "0b7e9c52-3d1f-4a86-9a2e-6f1c5d0e8b47"
 REPORTED: dict[str, object] = {
@@ -60,6 +64,12 @@ REPORTED: dict[str, object] = {
 REPORTED |= {"template": "shift", "template_version": 0}
 KEPT = {name: REPORTED[name] for name in ("kind", "begins", "ends", "template", "template_version")}
 KEPT |= {"document_sha256": hashlib.sha256(b"x").hexdigest(), "html_sha256": hashlib.sha256(b"y").hexdigest()}
+POLICY: dict[str, Any] = {"idle_minutes": None, "password_days": None, "passwords_kept": 0, "meanings": []}
+POLICY |= {"second_person": ["deviations"], "waiting_hours": 72}
+LATE, HASH = "deviation/DEV-2026-0077", "(select password_hash from users where user_id = 1)"
+CLOSES = {"deviation": "DEV-2026-0077", "end_hold": False, "version": 1}
+SIGNED = {"kind": "biogate signature 1", "name": "Eva", "who": "eva@x.org", "organization": 1}
+"""What signatures have beside time and digest, which the test leaves out."""
 STEPS: list[tuple[str, list[Event]]] = [
     # enrollment
     (
@@ -358,6 +368,10 @@ STEPS: list[tuple[str, list[Event]]] = [
         f"update jobs set files_expire_at = 'infinity'; select api.job_files_drop('{JOB}', {WHO})",
         [("main", "export files delete", f"job/{JOB}", {"bytes": 7}, None)],
     ),
+    (
+        f"select api.export_made('{JOB}', '{{\"file\": \"export.csv\"}}')",
+        [("main", "export make", f"job/{JOB}", None, {"file": "export.csv"})],
+    ),
     # quarantine
     (
         "insert into quarantine (received_at, device, topic, reason, detail, payload, sha256)"
@@ -389,6 +403,24 @@ STEPS: list[tuple[str, list[Event]]] = [
             ("main", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 3}),
             ("north", "retention drop", "retention/frame", None, {"from": AT, "to": THEN, "rows": 4}),
         ],
+    ),
+    # the installation
+    (
+        "insert into _pogo_migration (migration_hash, migration_id, applied, schema_name)"
+        " values ('x', '9999_x', now(), 'public')",
+        [("main", "migration", "migration/9999_x", False, True)],
+    ),
+    (
+        "delete from _pogo_migration where migration_id = '9999_x'",
+        [("main", "migration undo", "migration/9999_x", True, False)],
+    ),
+    (
+        f"insert into backups (label, taken_at, bytes) values ('l', '{AT}', 3)",
+        [("main", "backup take", "backup/l", None, {"bytes": 3, "taken_at": AT})],
+    ),
+    (
+        "update backups set verified_at = now(), ok = true, detail = 'whole'",
+        [("main", "backup verify", "backup/l", None, {"ok": True, "detail": "whole"})],
     ),
     # reports
     (
@@ -583,6 +615,16 @@ STEPS: list[tuple[str, list[Event]]] = [
         f"select computed_constants_set(2, {DEVICE}, '{{\"volume\": null}}', 2, {WHO})",
         [("north", "device constants", "device/br-1", {"volume": 2}, {})],
     ),
+    # reviews
+    (
+        "select api.review_put(null, null, '{br-1}', '2026-03-01T10:00Z', '2026-03-01T11:00Z', 1,"
+        f" '[{{\"key\": \"{KEYED}\"}}]', '{{}}', 'eva')",
+        [("main", "review gather", "review/1", None, GATHERED)],
+    ),
+    (
+        f"select api.review_look(1, '{KEYED}', 'because', 'eva')",
+        [("main", "review look", "review/1", None, {"key": KEYED})],
+    ),
     # runs
     (
         f"select run_create(2, 'B-1', array[{DEVICE}], '{AT}', '{{\"strain\": \"CHO\"}}', {WHO})",
@@ -619,5 +661,44 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         RUN_EVENT.format(json.dumps({"run": "B-1", "state": "running"})),
         [("north", "run refuse", "device/br-1", None, {"run": "B-1", "state": "running"})],
+    ),
+    # signatures
+    (
+        f"select api.policy_put('{json.dumps(POLICY)}', {WHO})",
+        [("main", "policy change", "organization/main", None, POLICY)],
+    ),
+    (
+        f"select api.policy_put('{json.dumps(POLICY | {'password_days': 9})}', {WHO})",
+        [("main", "policy change", "organization/main", POLICY, POLICY | {"password_days": 9})],
+    ),
+    (
+        "insert into deviations (organization_id, year, n, title, severity, opened_by, state)"
+        " values (1, 2026, 77, 'Late', 'minor', 'eva', 'assessed');"
+        "insert into sessions (user_id, kind, token_hash, expires_at)"
+        " values (1, 'browser', sha256('signs'), now() + interval '1 h');"
+        f"select api.signature_put(max(session_id), {HASH}, 'eva@x.org', '{LATE}', digest, 'reviewed')"
+        f" from sessions, api.record_state('{LATE}') group by digest",
+        [("main", "signature", LATE, None, {"record": LATE, "meaning": "reviewed", **SIGNED})],
+    ),
+    (
+        f"select api.pending_act_ask('deviations', '{LATE}', '{json.dumps(CLOSES)}', 'ida', 'because', null, null)",
+        [("main", "second person ask", LATE, None, {"act": 1, "kind": "deviations", "request": CLOSES})],
+    ),
+    (
+        "select api.pending_act_refuse(1, 'eva', 'because')",
+        [("main", "second person refuse", LATE, {"act": 1, "state": "waiting"}, {"act": 1, "state": "refused"})],
+    ),
+    (
+        f"select api.pending_act_ask('deviations', '{LATE}', '{json.dumps(CLOSES)}', 'ida', 'because', null, null)",
+        [("main", "second person ask", LATE, None, {"act": 2, "kind": "deviations", "request": CLOSES})],
+    ),
+    (
+        f"select api.pending_act_confirm(2, max(session_id), {HASH}, null, digest, 'because')"
+        " from sessions, api.record_state('act/2') group by digest",
+        [
+            ("main", "signature", "act/2", None, {"record": "act/2", "meaning": "approved", **SIGNED}),
+            ("main", "deviation close", LATE, {"state": "assessed"}, {"state": "closed"}),
+            ("main", "second person confirm", LATE, {"act": 2, "state": "waiting"}, {"act": 2, "state": "done"}),
+        ],
     ),
 ]

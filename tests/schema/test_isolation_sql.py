@@ -10,13 +10,14 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from api.access.tokens import hashed
 from tests.api.plant import at
 from tests.api.tables import state
-from tests.api.tenants import Tenant, give, settle
+from tests.api.tenants import Tenant, give, session, settle
 from tests.schema.logins import api_login
 
-NOBODYS = {"layouts", "layout_channels", "channels"}
-"""Which ones a device uses, is told by device_layouts."""
+NOBODYS = {"layouts", "layout_channels", "channels", "evidence_keys"}
+"""Which ones a device uses, is told by device_layouts; keys sign for all."""
 OF_ANY_CHANNEL = {"channel_terms", "organization_channel_terms"}
 """These have a row for each channel there is, whose name is nobody's."""
 ONLY_FIRST = {"claim_imports", "vault", "cells", "intake_totals"}
@@ -36,7 +37,17 @@ async def tenants(database: asyncpg.Connection) -> dict[str, Tenant]:
 @pytest.fixture
 async def api(database: asyncpg.Connection, database_url: str) -> AsyncIterator[asyncpg.Connection]:
     async with api_login(database, database_url) as connection:
+        await connection.execute("select set_config('biogate.credential', $1, false)", await visitor(database))
         yield connection
+
+
+async def visitor(database: asyncpg.Connection) -> str:
+    """Somebody without an organization: the credential in whose name the API writes."""
+    user_id = await database.fetchval(
+        "insert into users (email, name, password_hash) values ('visitor@example.org', 'x', '$2b$') returning user_id"
+    )
+    _, token = await session(database, user_id, "browser")
+    return f"session {hashed(token).hex()}"
 
 
 async def views(database: asyncpg.Connection, schema: str) -> list[str]:
@@ -86,7 +97,8 @@ async def test_with_one_its_rows_are_visible_and_no_others(
                 for other in tenants.values():
                     assert other is it or not other.shown(seen), what
             if view not in NOBODYS | ONLY_FIRST | {
-                *("device_layouts", "device_streams", "clocks_set_back", "imported_devices")
+                *("device_layouts", "device_streams", "clocks_set_back", "imported_devices"),
+                *("device_clocks", "stored_late", "seal_passes"),
             }:
                 assert it.shown(seen), f"{what}: {seen}"
 
@@ -203,32 +215,25 @@ async def test_there_is_no_way_round(
             await api.execute(file)
 
 
-OF_THE_GATEWAY = {
-    "retention_drop_chunk(text,regclass,regclass,timestamp with time zone,timestamp with time zone,text)",
-    "sql_logins_end_late(double precision,double precision,double precision)",
-    "wide_views_follow(text)",
-}
-
-
-async def test_functions_that_act_as_the_owner_are_the_api_s_and_say_where_they_look(
+async def test_functions_that_act_as_the_owner_say_where_they_look_and_are_called_by_whom_rights_sql_names(
     database: asyncpg.Connection,
 ) -> None:
     found = await database.fetch(
-        """select p.oid::regprocedure::text, n.nspname, p.proconfig
+        """select p.oid::regprocedure::text, n.nspname, p.proconfig,
+                  array(select r from unnest('{public,biogate_api,biogate_sql}'::text[]) r
+                         where has_function_privilege(r, p.oid, 'execute')) as callers
              from pg_proc p join pg_namespace n on n.oid = pronamespace
             where prosecdef and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')"""
     )
     assert found
-    for function, schema, settings in found:
-        assert schema == "api" or function in OF_THE_GATEWAY, function
+    for function, schema, settings, callers in found:
+        assert callers == (["biogate_api"] if schema == "api" else []), function
         assert settings[0] == "search_path=public, pg_temp", function
-    for function in OF_THE_GATEWAY:
-        for role in ("public", "biogate_api", "biogate_sql"):
-            assert not await database.fetchval("select has_function_privilege($1, $2, 'execute')", role, function)
     others = await database.fetch(
         """select p.oid::regprocedure::text from pg_proc p, pg_roles r
             where pronamespace = 'api'::regnamespace and not rolsuper and rolname <> 'biogate_api'
               and rolname !~ '^pg_' and not pg_has_role(rolname, 'biogate_api', 'usage')
+              and not (proname = 'device_give' and pg_has_role(rolname, 'biogate_operator', 'usage'))
               and has_function_privilege(rolname, p.oid, 'execute')"""
     )
     assert others == []
@@ -236,7 +241,7 @@ async def test_functions_that_act_as_the_owner_are_the_api_s_and_say_where_they_
 
 NONE, NOT_YOURS = "P0002", "BG403"
 DEVICE, TXN, DEVIATION = ("device",), ("txn",), ("deviation",)
-WHO = "'visitor', 'why'"
+WHO = "'visitor@example.org', 'why'"
 CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "device_owned": ("device_owned($1)", DEVICE, NONE),
     "device_command": (f"device_command($1, 'revoke', {WHO})", DEVICE, NONE),
@@ -245,7 +250,7 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "channel_describe": (f"channel_describe($1, 'ph', '{{}}', null, null, {WHO})", DEVICE, NONE),
     "computed_channel_remove": (f"computed_channel_remove($1, null, {WHO})", ("computed",), NONE),
     "computed_constants_set": (f"computed_constants_set($1, '{{\"x\": 1}}', null, {WHO})", DEVICE, NONE),
-    "annotate": ("annotate($1, now(), null, 'x', 'visitor')", DEVICE, NONE),
+    "annotate": ("annotate($1, now(), null, 'x', 'visitor@example.org')", DEVICE, NONE),
     "annotation_withdraw": (f"annotation_withdraw($1, $2, {WHO})", ("device", "annotation"), NONE),
     "correction_put": (
         f"correction_put($1, $2, null, 'withdraw', '{{}}', {WHO})",
@@ -263,13 +268,20 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
         NONE,
     ),
     "command_request": (
-        "command_request($1, 'x', '{}', null, null, now() + '1 hour', 'visitor', 'why', 'k', '')",
+        "command_request($1, 'x', '{}', null, null, now() + '1 hour', 'visitor@example.org', 'why', 'k', '')",
         DEVICE,
         NONE,
     ),
     "command_cancel": (f"command_cancel($1, {WHO})", ("command",), NONE),
     "job_cancel": (f"job_cancel($1, {WHO})", ("job",), NONE),
     "report_keep": ("report_keep($1, null, '{}', 'x', 'x', 'x')", ("job",), NONE),
+    "export_made": ("export_made($1, '{}')", ("job",), NONE),
+    "review_put": (
+        "review_put($1, null, '{}', '2026-03-01', '2026-03-02', 1, '[]', '{}', 'eva')",
+        ("review",),
+        NONE,
+    ),
+    "review_look": ("review_look($1, repeat('0', 16), 'x', 'eva')", ("review",), NONE),
     "job_files_drop": (f"job_files_drop($1, {WHO})", ("job",), NONE),
     "quarantine_discard": (f"quarantine_discard(array[$1::bigint], {WHO})", ("quarantine",), NONE),
     "alarm_act": (f"alarm_act($1, $2, 'acknowledge', null, false, {WHO}, '{{}}', null)", ("device", "rule"), NONE),
@@ -302,16 +314,18 @@ CASES: dict[str, tuple[str, tuple[str, ...], str]] = {
     "retention_hold_end": (f"retention_hold_end($1, {WHO})", ("hold_id",), NONE),
     "deviation_change": (f"deviation_change($1, '{{}}', null, {WHO})", DEVIATION, NONE),
     "deviation_move": (f"deviation_move($1, 'assessed', true, null, {WHO})", DEVIATION, NONE),
-    "deviation_hold": ("deviation_hold($1, '{}', 'visitor')", DEVIATION, NONE),
+    "deviation_hold": ("deviation_hold($1, '{}', 'visitor@example.org')", DEVIATION, NONE),
     "deviation_link": (f"deviation_link($1, 'seen-in', 'device', $2, {WHO})", ("deviation", "device"), NONE),
     "deviation_unlink": (f"deviation_unlink($1, $2, {WHO})", ("deviation", "link"), NONE),
-    "deviation_comment": ("deviation_comment($1, 'x', 'visitor')", DEVIATION, NONE),
+    "deviation_comment": ("deviation_comment($1, 'x', 'visitor@example.org')", DEVIATION, NONE),
     "deviation_comment_edit": (f"deviation_comment_edit($1, $2, 'x', {WHO})", ("deviation", "comment"), NONE),
     "deviation_attach": (f"deviation_attach($1, 'x', 'text/plain', 'x', 100, {WHO})", DEVIATION, NONE),
     "location_remove": (f"location_remove($1, {WHO})", ("path",), NONE),
     "device_card_put": (f"device_card_put($1, '{{}}', null, null, {WHO})", DEVICE, NONE),
-    "shift_entry": ("shift_entry('x', null, array[$1], null, 'visitor')", DEVICE, NONE),
-    "shift_accept": ("shift_accept($1, 'visitor')", ("entry",), NONE),
+    "shift_entry": ("shift_entry('x', null, array[$1], null, 'visitor@example.org')", DEVICE, NONE),
+    "shift_accept": ("shift_accept($1, 'visitor@example.org')", ("entry",), NONE),
+    "pending_act_confirm": ("pending_act_confirm($1, 1, 'x', 'x', 'x', 'why')", ("pending",), NONE),
+    "pending_act_refuse": (f"pending_act_refuse($1, {WHO})", ("pending",), NONE),
 }
 """A call with somebody else's objects, and the refusal."""
 NAME_NO_OBJECT = {
@@ -326,6 +340,8 @@ NAME_NO_OBJECT = {
     *("job_make", "computed_channel_put", "location_put", "run_automation"),
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
     *("job_make", "computed_channel_put", "notice_channel"),
+    *("record_state", "record_changed", "signature_put", "signature_failed", "pending_act_ask", "policy_put"),
+    *("session_principal", "session_seen", "session_idle_end", "session_signer", "passwords_taken"),
 }
 """What these do is tested by the routes."""
 
@@ -352,7 +368,7 @@ async def test_every_function_refuses_what_is_another_organization_s(
 
 
 def converted(function: str, word: str) -> str | int | UUID:
-    if function in {"command_cancel", "job_cancel", "job_files_drop", "report_keep"}:
+    if function in {"command_cancel", "job_cancel", "job_files_drop", "report_keep", "export_made"}:
         return UUID(word)
     return int(word) if word.isdigit() else word
 
@@ -360,12 +376,12 @@ def converted(function: str, word: str) -> str | int | UUID:
 async def test_without_an_organization_nothing_can_be_made_either(api: asyncpg.Connection) -> None:
     await api.execute("set default_transaction_read_only = off")
     for call in (
-        "invitation_create('viewer', sha256('x'), 1, now() + '1 day', 'visitor')",
-        "key_create('aaaaaaaaaaaa', sha256('x'), 'x', 'admin', '{}', null, 'visitor')",
+        "invitation_create('viewer', sha256('x'), 1, now() + '1 day', 'visitor@example.org')",
+        "key_create('aaaaaaaaaaaa', sha256('x'), 'x', 'admin', '{}', null, 'visitor@example.org')",
     ):
         with pytest.raises(asyncpg.NotNullViolationError):
             await api.fetch(f"select api.{call}")
-    assert await api.fetch("select api.organization_change('x', 'visitor', 'why')")
+    assert await api.fetch("select api.organization_change('x', 'visitor@example.org', 'why')")
     assert await api.fetch("select * from api.audit_faults()") == []
 
 
@@ -380,5 +396,5 @@ async def test_an_annotation_is_found_by_its_own_device_only(
             *(tenants["beta"].objects["device"], int(tenants["alpha"].objects["annotation"])),
         )
     assert await api.fetchval(
-        "select annotate($1, $2, null, 'mine', 'visitor')", tenants["beta"].objects["device"], at(5)
+        "select annotate($1, $2, null, 'mine', 'visitor@example.org')", tenants["beta"].objects["device"], at(5)
     )

@@ -110,5 +110,5 @@ async def test_the_commands_verify_and_export_the_audit_trail(
     )
     status, said, _ = command(database_url, "audit", "verify", "--organization", "alpha")
     assert status == 1
-    assert "changed, or after a missing one: 2\n" in said
+    assert "fault: event 2: changed" in said
     assert command(database_url, "audit", "verify", "--organization", "beta")[0] == 0

@@ -7,6 +7,7 @@ import pytest
 from pogo_core.util import migrate as pogo
 
 from schema.migrate import EDITIONS, MIGRATIONS, migrate
+from tests.gateway.evidence.sealed_plant import BEGIN, HOURS, SealedPlant
 from tests.schema.records import COLUMNS, Row, after, copy, device, frame, layout
 
 pytestmark = pytest.mark.timescale
@@ -307,3 +308,15 @@ async def test_an_aggregate_of_one_channel_is_read_by_its_index(database: asyncp
     )
 
     assert any("telemetry_1m_key" in row[0] for row in plan), plan
+
+
+async def test_seals_hold_in_the_column_store_and_find_a_change_there(database: asyncpg.Connection) -> None:
+    await by_hand(database)
+    plant = SealedPlant(database)
+    await plant.fill("br-1", "br-2")
+    await plant.seal()
+    assert await database.fetchval("select count(compress_chunk(c)) from show_chunks('frames') c") > 0
+    found = await plant.verified()
+    assert (found.hours, found.frames, found.faults) == (2 * HOURS, 2 * HOURS * 12, [])
+    await database.execute("update frames set values[1] = 0 where device_id = 2 and time = $1", BEGIN)
+    assert [(one.device, one.hour) for one in (await plant.verified()).faults] == [("br-2", BEGIN)]

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from biogate.async_client import AsyncClient
     from biogate.client import Client
     from biogate.errors import ClientError
+    from biogate.evidence import ReviewInfo
     from biogate.export import ExportedFile, ExportProgress
     from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
     from biogate.lab import LabTable
     from biogate.live import LiveUpdate
     from biogate.records import CorrectionInfo, DeviationInfo, FoundText
     from biogate.runs import AlignedRuns, PhaseInfo, RunInfo, RunScore
+    from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
     from biogate.table import TelemetryTable
 
 __all__ = [
@@ -44,9 +46,13 @@ __all__ = [
     "LabTable",
     "LiveUpdate",
     "NewestValue",
+    "PendingActInfo",
     "PhaseInfo",
+    "RecordInfo",
+    "ReviewInfo",
     "RunInfo",
     "RunScore",
+    "SignatureInfo",
     "TelemetryTable",
 ]
 _MODULES = {
@@ -61,9 +67,13 @@ _MODULES = {
     "LabTable": "lab",
     "FoundText": "records",
     "LiveUpdate": "live",
+    "PendingActInfo": "signatures",
     "PhaseInfo": "runs",
+    "RecordInfo": "signatures",
+    "ReviewInfo": "evidence",
     "RunInfo": "runs",
     "RunScore": "runs",
+    "SignatureInfo": "signatures",
     "TelemetryTable": "table",
 }
 """The module of each name; those of `infos` are not named."""

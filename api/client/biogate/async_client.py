@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab, records, reports
+from biogate import calls, export, lab, records, reports, signatures
+from biogate import evidence as proofs
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
 from biogate.client import PATIENCE_S, TIMEOUT_S, WAIT_S
+from biogate.evidence import ReviewInfo
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.lab import LabTable
@@ -27,6 +29,7 @@ from biogate.questions import (
 )
 from biogate.records import CorrectionInfo, CorrectionOptions, DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
+from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
 from biogate.transport import AsyncTransport
 
 if TYPE_CHECKING:
@@ -290,3 +293,63 @@ class AsyncClient:
         return await self._run(
             reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait)
         )
+
+    async def evidence(
+        self,
+        path: str | Path,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        report: str | None = None,
+        export: str | None = None,
+        frames: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """See `Client.evidence`."""
+        found = span(from_, to) | {"run": run, "device": names(devices), "report": report, "export": export}
+        asked = found | {"frames": "true" if frames else None}
+        return await self._run(proofs.evidence(asked, Target(Path(path), overwrite, None, self._patience_s)))
+
+    async def reviews(self, *, run: str | None = None, device: str | None = None) -> list[ReviewInfo]:
+        """See `Client.reviews`."""
+        return await self._run(proofs.reviews({"run": run, "device": device}, self._patience_s))
+
+    async def review(
+        self,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> Mapping[str, Any]:
+        """See `Client.review`."""
+        body = span(from_, to) | {"run": run, "device": names(devices)}
+        return await self._run(proofs.review(body, self._patience_s))
+
+    async def record(self, record: str) -> RecordInfo:
+        """See `Client.record`."""
+        return await self._run(signatures.record(record, self._patience_s))
+
+    async def sign(
+        self, record: str, digest: str, meaning: str, *, password: str, email: str | None = None
+    ) -> SignatureInfo:
+        """See `Client.sign`."""
+        body = {"record": record, "digest": digest, "meaning": meaning, "password": password, "email": email}
+        return await self._run(signatures.sign(body, self._patience_s))
+
+    async def pending_acts(self, *, state: Names | None = None, most: int | None = None) -> list[PendingActInfo]:
+        """See `Client.pending_acts`."""
+        return await self._run(signatures.pending_acts({"state": names(state)}, most, self._patience_s))
+
+    async def confirm(
+        self, act: int, digest: str, *, why: str, password: str, email: str | None = None
+    ) -> PendingActInfo:
+        """See `Client.confirm`."""
+        body = {"digest": digest, "why": why, "password": password, "email": email}
+        return await self._run(signatures.decide(act, "confirm", body, self._patience_s))
+
+    async def refuse(self, act: int, *, why: str) -> PendingActInfo:
+        """See `Client.refuse`."""
+        return await self._run(signatures.decide(act, "refuse", {"why": why}, self._patience_s))

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from biogate import calls, export, lab, records, reports
+from biogate import calls, export, lab, records, reports, signatures
+from biogate import evidence as proofs
 from biogate import runs as run_flows
 from biogate.asking import Flow, Patience
+from biogate.evidence import ReviewInfo
 from biogate.export import ExportedFile, ExportOptions, OnProgress, Target
 from biogate.infos import AlarmInfo, AnnotationInfo, ChannelInfo, DeviceInfo, EventInfo, NewestValue
 from biogate.lab import LabTable
@@ -26,6 +28,7 @@ from biogate.questions import (
 )
 from biogate.records import CorrectionInfo, CorrectionOptions, DeviationInfo, FoundText
 from biogate.runs import AlignedRuns, AlignOptions, EnvelopeOptions, PhaseInfo, RunInfo, RunScore
+from biogate.signatures import PendingActInfo, RecordInfo, SignatureInfo
 from biogate.transport import Transport
 
 if TYPE_CHECKING:
@@ -322,3 +325,63 @@ class Client:
         The name of the file ends with .html, .pdf or .json.
         """
         return self._run(reports.report(run, template, Target(Path(path), overwrite, None, self._patience_s), wait))
+
+    def evidence(
+        self,
+        path: str | Path,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+        report: str | None = None,
+        export: str | None = None,
+        frames: bool = False,
+        overwrite: bool = False,
+    ) -> Path:
+        """Download what proves the record, of a run, of devices and a time, of a report or of an export, and return its
+        path; without any of them the whole trail. verify.py checks it with the public key alone."""
+        found = span(from_, to) | {"run": run, "device": names(devices), "report": report, "export": export}
+        asked = found | {"frames": "true" if frames else None}
+        return self._run(proofs.evidence(asked, Target(Path(path), overwrite, None, self._patience_s)))
+
+    def reviews(self, *, run: str | None = None, device: str | None = None) -> list[ReviewInfo]:
+        """Return reviews of the record, newest first."""
+        return self._run(proofs.reviews({"run": run, "device": device}, self._patience_s))
+
+    def review(
+        self,
+        *,
+        run: str | None = None,
+        devices: Names | None = None,
+        from_: When | None = None,
+        to: When | None = None,
+    ) -> Mapping[str, Any]:
+        """Gather what stands out in a run, or in a time: what was changed, overridden or silenced, what is missing."""
+        body = span(from_, to) | {"run": run, "device": names(devices)}
+        return self._run(proofs.review(body, self._patience_s))
+
+    def record(self, record: str) -> RecordInfo:
+        """Return a record such as `sample/br-1-s7` as it is signed: its digest, and its signatures."""
+        return self._run(signatures.record(record, self._patience_s))
+
+    def sign(self, record: str, digest: str, meaning: str, *, password: str, email: str | None = None) -> SignatureInfo:
+        """Sign the record whose digest you have read. The first signature of a session takes `email`, too.
+
+        Keys sign nothing: log in as a person. A record that was changed since is an error of status 412.
+        """
+        body = {"record": record, "digest": digest, "meaning": meaning, "password": password, "email": email}
+        return self._run(signatures.sign(body, self._patience_s))
+
+    def pending_acts(self, *, state: Names | None = None, most: int | None = None) -> list[PendingActInfo]:
+        """Return acts that wait for a second person, or were decided, newest first."""
+        return self._run(signatures.pending_acts({"state": names(state)}, most, self._patience_s))
+
+    def confirm(self, act: int, digest: str, *, why: str, password: str, email: str | None = None) -> PendingActInfo:
+        """Confirm what another person asks for, by a signature: it is done."""
+        body = {"digest": digest, "why": why, "password": password, "email": email}
+        return self._run(signatures.decide(act, "confirm", body, self._patience_s))
+
+    def refuse(self, act: int, *, why: str) -> PendingActInfo:
+        """Refuse what another person asks for, or withdraw what you have asked for."""
+        return self._run(signatures.decide(act, "refuse", {"why": why}, self._patience_s))

@@ -81,6 +81,16 @@ EXACT: dict[str, dict[str, str]] = {
     f"{ENROLLMENT}/serials/import": WHY | {"name": "lot", "rows": "serial\nS-9"},
     f"{ENROLLMENT}/switch": WHY | {"state": "closed"},
     f"{ORGANIZATION}/reports": {"kind": "shift", "from": "-8h"},
+    f"{ORGANIZATION}/reviews": {"from": "-7d"},
+    f"{ORGANIZATION}/reviews/{{review}}/looks": {"key": "0" * 16, "note": "mine"},
+    f"{ORGANIZATION}/pending-acts/{{number}}/refuse": WHY,
+    f"{ORGANIZATION}/pending-acts/{{number}}/confirm": WHY
+    | {"digest": "0" * 64, "password": "a password that nobody has", "email": "eva@example.org"},
+    f"{ORGANIZATION}/organization/policy": WHY | {"waiting_hours": "71"},
+    f"{ORGANIZATION}/signatures": {
+        **{"record": "deviation/DEV-2026-0101", "digest": "0" * 64, "meaning": "reviewed"},
+        **{"password": "a password that nobody has", "email": "eva@example.org"},
+    },
     RUN: _LAST | {"note": "x", "devices": ""},
     f"{RUN}/plan": _LAST | {"plan": "[]"},
     f"{RUN}/state": WHY | {"state": "held"},
@@ -102,7 +112,8 @@ def pages(app: FastAPI) -> Iterator[tuple[str, str, APIRoute]]:
 
 
 def address(path: str, organization: str, things: Tenant) -> str:
-    number = {"number": things.objects["quarantine"], "session_id": "1"}
+    counted = "pending" if "/pending-acts/" in path else "quarantine"
+    number = {"number": things.objects[counted], "session_id": "1"}
     return path.replace("{organization}", organization).format_map(things.objects | things.known | number)
 
 

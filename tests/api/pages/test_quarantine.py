@@ -10,6 +10,7 @@ import pytest
 from api.pages import payload
 from tests.api.pages.conftest import Visitor, trail
 from tests.api.plant import Plant, at
+from tests.roles import forced
 
 ADMIN = "olga@example.org"
 PATH = "delivery/quarantine"
@@ -64,7 +65,7 @@ def test_bytes_stand_beside_their_signs() -> None:
 async def test_many_are_discarded_with_a_reason_or_none(admin: Visitor, plant: Plant) -> None:
     await plant.device("br-1")
     numbers = [await plant.quarantine(at(n), name, "too-old", b"abc") for n, name in enumerate(("br-1", "br-9", None))]
-    await plant.sql.execute("update quarantine set state = 'replayed', settled_at = now() where quarantine_id = $1", 3)
+    await forced(plant.sql, "update quarantine set state = 'replayed', settled_at = now() where quarantine_id = $1", 3)
     page = await admin.shown(PATH)
     assert (f'value="{numbers[0]}"' in page, f'value="{numbers[2]}"' in page) == (True, False)
     status, told = await admin.refused(PATH, act="discard", messages=numbers, why="noise")

@@ -118,6 +118,28 @@ async def test_a_run_shows_curves_gaps_plan_alarms_and_what_happened(plant: Plan
     assert (status, "Plan: 0.points: Field required" in words) == (422, True)
 
 
+async def test_figures_of_each_phase_stand_beside_what_was_planned(plant: Plant, operator: Visitor) -> None:
+    await curves(plant, "br-1", 0, 37)
+    await operator.act("runs", run="B-1", devices="br-1", begins=text(0), why="x")
+    assert "runs/B-1/figures" in await operator.shown("runs/B-1")
+    await operator.act("runs/B-1/state", state="complete", at=text(1000), why="x")
+    version = "select version from runs"
+    for phase, begins in (("batch", 0), ("feed", 200)):
+        now = await plant.sql.fetchval(version)
+        await operator.act("runs/B-1/phases", phase=phase, begins=text(begins), version=now, why="x")
+    profile = [{"channel": "temperature", "phase": "feed", "points": [{"hours": 0, "value": 36.5}]}]
+    now = await plant.sql.fetchval(version)
+    await operator.act("runs/B-1/plan", plan=json.dumps(profile), version=now, why="recipe 3")
+    words = await operator.words("runs/B-1/figures")
+    figures = "37 °C 37 37 0 100.0 %"
+    for row in (f"whole run 0.28 – {figures}", f"batch 0.06 – {figures}", f"feed 0.22 36.5 °C {figures}"):
+        assert f"Temperature {row}" in words, words
+    assert (await operator.part("runs/B-1/figures")).startswith("<div")
+    await plant.device("br-2")
+    await operator.act("runs", run="B-2", devices="br-2", begins=text(0), why="x")
+    assert "There is no sample of this run yet." in await operator.words("runs/B-2/figures")
+
+
 async def test_runs_are_laid_over_each_other_with_an_envelope_and_a_score(plant: Plant, operator: Visitor) -> None:
     for number, level in enumerate((36.0, 37.0, 38.0, 45.0)):
         await curves(plant, f"br-{number}", 0, level)
@@ -134,14 +156,20 @@ async def test_runs_are_laid_over_each_other_with_an_envelope_and_a_score(plant:
 
 
 async def test_plant_and_vessel_say_the_run_and_its_hours(plant: Plant, operator: Visitor) -> None:
-    await curves(plant, "br-1", 0, 37)
+    device = await curves(plant, "br-1", 0, 37)
+    await plant.event(device, datetime.now(UTC) - timedelta(minutes=85), "phase", {"phase": "cip"})
     await operator.act("runs", run="B-1", devices="br-1", begins="-90m", why="x")
+    assert "cip B-1" in await operator.words("plant")
     version = await plant.sql.fetchval("select version from runs")
     await operator.act("runs/B-1/phases", phase="batch", begins="-80m", version=version, why="x")
-    assert "B-1 1 h 30 min" in await operator.words("plant")
+    assert "batch B-1 1 h 30 min" in await operator.words("plant")  # confirmed
     words = await operator.words("vessels/br-1")
     assert "1 h 30 min in run B-1" in words
-    assert "Phase… batch" in words
+    assert "batch · 1 h 30 min in run" in words
+    assert "Phase… cip proposed batch" in words
+    await plant.event(device, datetime.now(UTC) - timedelta(minutes=5), "phase", {"phase": "harvest"})
+    assert "harvest B-1 1 h 30 min" in await operator.words("plant")  # what was confirmed lasts to the next phase
+    assert "harvest · 1 h 30 min in run" in await operator.words("vessels/br-1")
 
 
 async def test_who_may_not_sees_no_button_and_others_see_nothing(

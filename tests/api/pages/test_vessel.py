@@ -22,6 +22,7 @@ from tests.api.live import Floor
 from tests.api.pages.conftest import Visitor, visiting
 from tests.api.plant import LivePlant, Plant
 from tests.in_turn import in_turn
+from tests.roles import forced
 
 OF_DEVICE = "from channel_descriptions where device_id is not null"
 SETPOINT: dict[str, Any] = {
@@ -243,7 +244,7 @@ async def test_a_command_is_refused_with_what_to_change(engineer: Visitor, sql: 
         assert (refused.status_code, refused.headers["hx-retarget"]) == (422, "#problem"), wrong
         assert told.lower() in refused.text.lower(), refused.text
     assert await sql.fetchval("select count(*) from commands") == 0
-    await sql.execute("update statuses set online = false")
+    await forced(sql, "update statuses set online = false")
     refused = await engineer.post("vessels/br-1/commands", htmx=True, **order, online="true")
     assert (refused.status_code, "not online" in refused.text) == (412, True)
     done = await engineer.post("vessels/br-1/commands", htmx=True, **order)

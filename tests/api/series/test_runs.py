@@ -69,8 +69,17 @@ def test_a_run_is_scored_by_the_time_inside_and_says_where_it_left() -> None:
     found = envelopes.score(np.array([0, 2, 4, 1, -1.5, NAN, 0.5, 99]), band)
     assert (found.judged, found.inside) == (6, 3)
     assert found.percent == 50.0
-    assert found.excursions == [Excursion(1, 2, 2, 3.0), Excursion(4, 4, 4, -0.5)]
+    assert found.excursions == [Excursion(1, 2, 2, 3.0, 2), Excursion(4, 4, 4, -0.5, 1)]
     assert envelopes.score(np.full(8, NAN), band).percent is None
+
+
+def test_times_outside_that_are_near_each_other_are_one_excursion_and_score_the_same() -> None:
+    band = envelopes.Envelope(*(np.full(12, level) for level in (0.0, -1.0, 1.0, 3.0)))
+    values = np.array([2, 0, 3, NAN, 0, 2, 0, -2, 0, 0, -4, 0])
+    found = [envelopes.score(values, band, apart) for apart in (0, 1, 2)]
+    assert len({one.percent for one in found}) == 1
+    assert [len(one.excursions) for one in found] == [5, 4, 2]
+    assert found[2].excursions == [Excursion(0, 5, 2, 2.0, 3, 3), Excursion(7, 10, 10, -3.0, 2, 2)]
 
 
 def test_equal_runs_have_no_spread_and_a_run_equal_to_them_is_inside() -> None:

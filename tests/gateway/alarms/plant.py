@@ -16,8 +16,10 @@ from gateway.alarms.evaluator import Evaluator
 from gateway.alarms.lead import AlarmLead
 from gateway.runtime.database import Troubles, create_pool
 from schema.alarms.rules import Rule
+from schema.migrate import ALARMS
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
+from tests.roles import as_role
 
 CommittedFrame = tuple[float, Mapping[str, float | None]]
 """Time in s since 1970, values by channel."""
@@ -108,6 +110,19 @@ class Plant:
             *(moment(at), self._devices[device], json.dumps({"phase": phase}), f"{at}".encode()),
         )
 
+    async def run(self, run: str, device: str, begins: float) -> None:
+        await self.database.execute(
+            "select run_create(1, $1, $2, $3, '{}', 'eva', 'tests')", run, [self._devices[device]], moment(begins)
+        )
+
+    async def confirm(self, run: str, *phases: tuple[str, float, float | None]) -> None:
+        """These phases of a run, each with begin and end, and no others."""
+        said = [
+            {"name": name, "begins": str(moment(begins)), "ends": ends and str(moment(ends)), "origin": "person"}
+            for name, begins, ends in phases
+        ]
+        await self.database.execute("select run_phases_put(1, $1, $2, null, 'eva', 'tests')", run, json.dumps(said))
+
     # -- what became of it
 
     async def transitions(self, device: str, rule: str = "high") -> list[tuple[str, str]]:
@@ -131,6 +146,10 @@ class Plant:
             *(self._devices[device], rule),
         )
 
+    async def evaluated_until(self, device: str, at: float) -> bool:
+        alarm = "select evaluated_until >= $2 from alarm_devices where device_id = $1"
+        return bool(await self._value(alarm, self._devices[device], moment(at)))
+
     async def becomes(self, device: str, *expected: tuple[str, str], rule: str = "high") -> None:
         """Until exactly these transitions are stored."""
 
@@ -144,11 +163,10 @@ class Plant:
             await self.database.execute(
                 "insert into channels (name) select unnest($1::text[]) on conflict do nothing", channels
             )
+            numbers = "select array_agg(channel_id order by name) from channels where name = any ($1::text[])"
+            await self.database.execute(f"insert into layouts (channel_ids) {numbers} on conflict do nothing", channels)
             self._layouts[channels] = await self.database.fetchval(
-                """insert into layouts (channel_ids)
-                   select array_agg(channel_id order by name) from channels where name = any ($1::text[])
-                   on conflict (channel_ids) do update set channel_ids = excluded.channel_ids returning layout_id""",
-                channels,
+                f"select layout_id from layouts where channel_ids = ({numbers})", channels
             )
         return self._layouts[channels]
 
@@ -171,7 +189,7 @@ def now() -> float:
 @contextlib.asynccontextmanager
 async def evaluated(database_url: str, **changes: Any) -> AsyncIterator[None]:
     """An evaluator in this process, looking often. It ends at once, as by a kill, when the block does."""
-    chosen = settings(database_url, alarms_interval_ms=20, **changes)
+    chosen = settings(as_role(database_url, ALARMS), alarms_interval_ms=20, **changes)
     troubles: Troubles = {}
     async with create_pool(chosen) as pool:
         lead = AlarmLead(chosen, troubles)

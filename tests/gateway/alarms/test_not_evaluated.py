@@ -11,7 +11,8 @@ import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.alarms.watch import BEHIND_S, Blind, DeviceWatch, StoredRule, WatchedDevice
+from gateway.alarms.coverage import StoredRule, WatchedDevice
+from gateway.alarms.watch import BEHIND_S, Blind, DeviceWatch
 from schema.alarms.rules import Rule
 from tests.gateway.alarms.plant import HIGH, Plant, evaluated, moment, now
 from tests.gateway.cell import eventually

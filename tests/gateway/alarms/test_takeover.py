@@ -14,9 +14,10 @@ import asyncpg
 import pytest
 
 from gateway.alarms.alarm_store import AlarmStore
+from gateway.alarms.coverage import WatchedDevice
 from gateway.alarms.lead import COUNT, AlarmLead
 from gateway.alarms.publish import AlarmPublisher
-from gateway.alarms.watch import DeviceWatch, Standing, WatchedDevice
+from gateway.alarms.watch import DeviceWatch, Standing
 from gateway.runtime.database import Pool
 from schema.alarms.machine import Alarm, AlarmState, Condition
 from tests.conftest import Broker

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from gateway.alarms.watch import DeviceWatch, StoredRule, WatchedDevice
+from gateway.alarms.coverage import StoredRule, WatchedDevice
+from gateway.alarms.watch import DeviceWatch
 from tests.schema.alarms.lines import HIGH, T0, limit, rule
 
 DEVICE = WatchedDevice(1, "r1", 1, frozenset())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,20 @@ import pytest
 from gateway.history.entry import import_file
 from gateway.history.importer import ImportRequest
 from gateway.history.mapping import changed, load_mapping
-from gateway.runtime.database import Pool
+from gateway.runtime.database import Pool, create_pool
 from tests.gateway.history.exports import Import
 from tests.gateway.material import settings
 
 
 @pytest.fixture
-def imported(pool: Pool, database_url: str) -> Import:
+async def pool(pool: Pool, worker_url: str) -> AsyncIterator[Pool]:
+    """A worker's own, with what the gateway's has."""
+    async with create_pool(settings(worker_url)) as own:
+        yield own
+
+
+@pytest.fixture
+def imported(pool: Pool, worker_url: str) -> Import:
     """Imports a file, as the command does; the report."""
 
     async def run(
@@ -31,7 +39,7 @@ def imported(pool: Pool, database_url: str) -> Import:
     ) -> dict[str, Any]:
         chosen = changed(load_mapping(mapping), said)
         request = ImportRequest(path, path.name, chosen, *organization, "eva", "as the test says", create)
-        report = await import_file(settings(database_url), pool, request, dry_run=dry_run)
+        report = await import_file(settings(worker_url), pool, request, dry_run=dry_run)
         assert report.frames == report.stored + report.duplicate + report.rejected
         told: dict[str, Any] = msgspec.to_builtins(report)
         return told

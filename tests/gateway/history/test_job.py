@@ -29,9 +29,9 @@ class Stopping(JobProgress):
 
 
 @pytest.fixture(autouse=True)
-def surroundings(gateway_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of a worker, which has a gateway's rights and takes small batches."""
-    monkeypatch.setenv("BIOGATE_DATABASE_URL", gateway_url)
+def surroundings(worker_url: str, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment of a worker, which takes small batches."""
+    monkeypatch.setenv("BIOGATE_DATABASE_URL", worker_url)
     monkeypatch.setenv("BIOGATE_BATCH_FRAMES", "100")
 
 

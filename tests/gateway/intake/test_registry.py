@@ -21,6 +21,7 @@ from gateway.runtime.database import Pool
 from schema.reasons import Reason
 from tests.gateway import material
 from tests.in_turn import in_turn
+from tests.roles import forced
 
 NAMES = [f"c{i}" for i in range(12)]
 
@@ -93,9 +94,9 @@ async def test_slots_lead_each_channel_to_its_place_in_the_layout(pool: Pool, re
 @with_database
 @given(sequence=st.lists(subsets, min_size=1, max_size=30), restarts=st.sets(st.integers(0, 29)))
 async def test_the_mapping_of_a_set_of_channels_never_changes(
-    pool: Pool, sequence: list[Channels], restarts: set[int]
+    pool: Pool, database: asyncpg.Connection, sequence: list[Channels], restarts: set[int]
 ) -> None:
-    await pool.execute("truncate device_layouts")
+    await forced(database, "truncate device_layouts")
     first: dict[Channels, tuple[int, int, list[int]]] = {}
     registry = await loaded(pool)
     for n, channels in enumerate(sequence):

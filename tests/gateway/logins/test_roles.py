@@ -70,14 +70,23 @@ async def test_setups_logins_get_in_and_nobody_else(cell: Cell) -> None:
 SUBSCRIBES: dict[str, list[str]] = {
     "gateway": [*SUBSCRIPTIONS, "$SYS/broker/publish/messages/dropped", "$SYS/#"],
     "alarms": [],
+    "evidence": ["evidence/#"],
     "enrollment": ["$share/enroll/enroll/v1/req/+", "enroll/v1/req/+"],
     "admin": ["$CONTROL/dynamic-security/v1/response"],
-    "observer": ["bioreactors/#", "bioreactors/+/telemetry", "bioreactors/r1/status", "alarms/#", "$SYS/#"],
+    "observer": [
+        "bioreactors/#",
+        "bioreactors/+/telemetry",
+        "bioreactors/r1/status",
+        "alarms/#",
+        "evidence/#",
+        "$SYS/#",
+    ],
     "enroll": [reply_topic(TXN)],
 }
 SENDS: dict[str, list[str]] = {
     "gateway": ["bioreactors/r1/receipt", "bioreactors/r1/backfill", "bioreactors/r1/command"],
     "alarms": ["alarms/r1/high"],
+    "evidence": ["evidence/1/checkpoint", "evidence/keys"],
     "enrollment": [reply_topic(TXN), request_topic(TXN)],
     "admin": ["$CONTROL/dynamic-security/v1", "bioreactors/r1/identity"],
     "observer": [],
@@ -88,12 +97,12 @@ FILTERS = [
     "$share/gateway/bioreactors/+/telemetry", "enroll/#", "enroll/v1/req/+", "enroll/v1/res/+", "enroll/v1/res/#",
     "enroll/+/res/+", "+/v1/res/+", "$share/x/enroll/v1/res/+", f"$share/x/{reply_topic(TXN)}", "enroll/v1/+/" + TXN,
     "$share/enroll/enroll/v1/req/+", "$share/x/enroll/v1/req/+", "$CONTROL/#", "$CONTROL/dynamic-security/v1/response",
-    "$CONTROL/dynamic-security/v1", "$SYS/#", "alarms/#",
+    "$CONTROL/dynamic-security/v1", "$SYS/#", "alarms/#", "evidence/#",
 ]  # fmt: skip
 TOPICS = [
     "bioreactors/r1/telemetry", "bioreactors/r1/receipt", "bioreactors/r1/identity", "bioreactors/r1/command",
     request_topic(TXN), reply_topic(TXN), "enroll/v1/req/a/b", "alarms/r1/high", "$CONTROL/dynamic-security/v1",
-    "$SYS/x",
+    "$SYS/x", "evidence/1/checkpoint",
 ]  # fmt: skip
 
 
@@ -103,7 +112,7 @@ async def test_what_a_login_may_do_and_nothing_else(cell: Cell, login: str) -> N
         for pattern in SUBSCRIBES[login]:
             assert await client.subscribe(pattern) == [1], pattern
         for pattern in set(FILTERS) - set(SUBSCRIBES[login]):
-            if login == "observer" and pattern.startswith(("bioreactors/", "alarms/", "$SYS/")):
+            if login == "observer" and pattern.startswith(("bioreactors/", "alarms/", "evidence/", "$SYS/")):
                 continue
             assert await client.subscribe(pattern) == [NOT_AUTHORIZED], pattern
     for topic in {*SENDS[login], *TOPICS}:

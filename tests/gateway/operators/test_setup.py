@@ -25,7 +25,8 @@ from gateway.secrets import Secrets, SecretsError, load_certificate
 FILES = {
     "vault.pem", "gateway.pem", "claim-1.key", "ca.pem", "ca.key.pem", "api.secret", "gateway.password",
     "alarms.password", "enrollment.password", "admin.password", "observer.password", "enroll.password", "broker/ca.pem",
-    "broker/server.pem", "broker/server.key.pem", "broker/dynamic-security.json",
+    "broker/server.pem", "broker/server.key.pem", "broker/dynamic-security.json", "evidence.password",
+    "evidence/key.pem", "evidence/keys.jsonl", "evidence/public.pem",
 }  # fmt: skip
 
 

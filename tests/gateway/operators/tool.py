@@ -13,7 +13,9 @@ from typing import NamedTuple
 import asyncpg
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from schema.migrate import OPERATOR
 from tests.forked import Forked
+from tests.roles import as_role
 
 SIGNED = ("--why", "as the test says", "--who", "eva")
 
@@ -41,7 +43,7 @@ def tool_for(database_url: str | None, **environment: object) -> Tool:
     """The tool on that database; `environment` without the prefix BIOGATE_, in small letters."""
     given = {f"BIOGATE_{name.upper()}": str(value) for name, value in environment.items()}
     if database_url is not None:
-        given["BIOGATE_DATABASE_URL"] = database_url
+        given["BIOGATE_DATABASE_URL"] = as_role(database_url, OPERATOR)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BIOGATE_")}
 
     async def run(*arguments: object, text: str | None = None, directory: Path | None = None) -> Ran:

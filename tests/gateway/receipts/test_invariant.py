@@ -28,6 +28,7 @@ from tests.gateway.material import DAY_MS, NOW_MS, admit, delivery, settings
 from tests.gateway.receipts.test_receipts import QUICK
 from tests.gateway.test_path import frame, now_ms, publish
 from tests.processes import GatewayProcess, wait_until
+from tests.roles import forced, settle
 
 BOOT, OLD_MS = 3, NOW_MS - 31 * DAY_MS
 
@@ -77,10 +78,10 @@ def covered(states: Sequence[StreamState]) -> set[int]:
 )
 @given(batches=BATCHES, rows=st.integers(0, 6))
 async def test_no_receipt_covers_what_is_not_kept(
-    pool: Pool, batches: list[tuple[list[tuple[str, int]], bool]], rows: int
+    pool: Pool, database: asyncpg.Connection, batches: list[tuple[list[tuple[str, int]], bool]], rows: int
 ) -> None:
     """Batches of right and wrong messages meet a quota of `rows`; after some of them the gateway dies unmerged."""
-    await pool.execute("truncate frames, quarantine, quarantine_overflow, device_streams")
+    await forced(database, "truncate frames, quarantine, quarantine_usage, quarantine_overflow, device_streams")
     registry = Registry(pool, max_channels=256, max_layouts=64)
     await registry.load()
     admission, streams = Admission(settings(), registry), Streams(pool)
@@ -134,6 +135,6 @@ async def test_a_device_keeps_the_frames_for_which_the_quarantine_has_no_room(
 
     await receipt_is(4)
     await asyncio.to_thread(wait_until, lambda: gateway.metrics()["biogate_missing_frames"] == 7, 10)
-    await database.execute("update quarantine set state = 'replayed', settled_at = now()")
+    await settle(database, "replayed")
     await publish(broker, frames[5:10])
     await receipt_is(9)

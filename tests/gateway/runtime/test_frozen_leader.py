@@ -12,8 +12,10 @@ import pytest
 from prometheus_client import Counter
 
 import gateway.alarms.metrics
+import gateway.evidence.metrics
 import gateway.metrics
 from gateway.alarms.lead import AlarmLead
+from gateway.evidence.lead import EvidenceLead
 from gateway.intake.cell import prepare
 from gateway.leader import CellLead
 from gateway.runtime.database import Troubles, connect, create_pool
@@ -27,6 +29,7 @@ LEADS = pytest.mark.parametrize(
     [
         (CellLead, "cell main", gateway.metrics.LEADERS_FROZEN),
         (AlarmLead, "alarms", gateway.alarms.metrics.LEADERS_FROZEN),
+        (EvidenceLead, "evidence", gateway.evidence.metrics.LEADERS_FROZEN),
     ],
 )
 
@@ -60,7 +63,7 @@ async def hung(chosen: Settings, what: str, *, beats: bool = True) -> AsyncItera
     """A process that took the lead, beat once and hangs, in a transaction of a second connection, which it yields."""
     lock, writer = await connect(chosen, f"leader {what}"), await connect(chosen, "gateway main")
     assert await lock.fetchval(LOCK, f"biogate {what}")
-    table = "alarm_lead" if what == "alarms" else "cells"
+    table = {"alarms": "alarm_lead", "evidence": "evidence_lead"}.get(what, "cells")
     epoch = await lock.fetchval(f"update {table} set epoch = epoch + 1 returning epoch")
     if beats:
         await lock.execute("insert into lead_beats values ($1, $2, now())", what, epoch)

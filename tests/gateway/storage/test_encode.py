@@ -18,6 +18,7 @@ from gateway.items import Frame, moment
 from gateway.storage import encode
 from gateway.storage.conflict import STAGE
 from tests.gateway.material import mapping, route
+from tests.roles import forced
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_US = 1_700_000_000_000_000
@@ -109,7 +110,7 @@ async def table(database: asyncpg.Connection) -> AsyncIterator[asyncpg.Connectio
 
 
 async def copied(table: asyncpg.Connection, frames: list[Frame]) -> list[tuple[object, ...]]:
-    await table.execute("delete from frames")
+    await forced(table, "delete from frames")
     await table.copy_to_table("frames", source=encode.stream(frames), columns=encode.COLUMNS, format="binary")
     return [row(record) for record in await table.fetch(f"select {COLUMNS} from frames order by time")]
 

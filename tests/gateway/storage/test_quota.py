@@ -27,6 +27,7 @@ from tests.gateway.material import DAY_MS, NOW_MS, counts, delivery, settings, t
 from tests.gateway.steady import GoodDevice
 from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess, wait_until
+from tests.roles import drop_quarantined, settle
 
 
 def poison(n: int, device: str | None = "r1", size: int = 0, reason: Reason = Reason.MALFORMED) -> Reject:
@@ -105,7 +106,7 @@ async def test_the_weight_of_a_row_is_the_same_here_and_there(
     weight = await database.fetchval("select weight from quarantine")
     assert weight == OVERHEAD + 100 + len("bioreactors/r?ä/telemetry".encode()) + len("text/ü".encode()) + 103
     assert counts(await quota_writer(pool, registry, Quota(device_bytes=weight)).write([odd])) == (0, 1, 0, 0)
-    await database.execute("truncate quarantine")
+    await drop_quarantined(database)
     assert await usage(database) == {}
     assert counts(await quota_writer(pool, registry, Quota(device_bytes=weight - 1)).write([odd])) == (0, 0, 0, 1)
     assert counts(await quota_writer(pool, registry, Quota(device_bytes=weight)).write([odd])) == (0, 0, 1, 0)
@@ -160,9 +161,8 @@ async def test_the_half_for_registered_devices_has_a_share_for_each_organization
     many = [f"a{n}" for n in range(1, 9)]
     only = sum([await kept(many, 100 * n) for n in range(3)])
     assert 24 <= only <= 26  # 1.5 kB each
-    await database.execute(
-        "truncate quarantine; insert into devices (name, organization_id) values ('b1', 3), ('m1', 1)"
-    )
+    await drop_quarantined(database)
+    await database.execute("insert into devices (name, organization_id) values ('b1', 3), ('m1', 1)")
     assert 12 <= await kept(many, 1000) + await kept(many, 1100) <= 13  # the half that is anybody's
     assert 3 <= await kept(["b1"], 2000) <= 5
     assert 3 <= await kept(["m1"], 3000) <= 5
@@ -175,15 +175,15 @@ async def test_what_is_settled_or_deleted_makes_room(
 ) -> None:
     writer = quota_writer(pool, registry, Quota(device_rows=4))
     await writer.write([poison(n) for n in range(4)])
-    for statement in (
-        "update quarantine set state = 'replayed', settled_at = now() where payload = '0'",
-        "update quarantine set state = 'discarded', settled_at = now(), payload = null where payload = '1'",
-        "delete from quarantine where payload = '2'",
+    for change in (
+        settle(database, "replayed", "payload = '0'"),
+        settle(database, "discarded", "payload = '1'"),
+        drop_quarantined(database, "payload = '2'"),
     ):
-        await database.execute(statement)
+        await change
         await assert_usage_is_true(database)
     assert counts(await writer.write([poison(n) for n in range(10, 15)])) == (0, 0, 3, 2)
-    await database.execute("delete from quarantine")
+    await drop_quarantined(database)
     await assert_usage_is_true(database)
 
 
@@ -193,10 +193,8 @@ async def test_a_replayed_message_that_comes_again_is_a_duplicate_and_a_discarde
     writer = quota_writer(pool, registry, Quota())
     sent = [poison(1), poison(2)]
     await writer.write(sent)
-    await database.execute("update quarantine set state = 'replayed', settled_at = now() where payload = '1'")
-    await database.execute(
-        "update quarantine set state = 'discarded', settled_at = now(), payload = null where payload = '2'"
-    )
+    await settle(database, "replayed", "payload = '1'")
+    await settle(database, "discarded", "payload = '2'")
     assert counts(await writer.write(sent)) == (0, 1, 1, 0)
     states = await database.fetch("select state, payload from quarantine order by quarantine_id")
     assert [tuple(row) for row in states] == [("replayed", b"1"), ("discarded", None), ("open", b"2")]

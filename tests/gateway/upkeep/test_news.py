@@ -41,7 +41,7 @@ async def test_commits_go_on_while_nothing_can_be_told(
     database: asyncpg.Connection, broker: Broker, gateway: GatewayProcess
 ) -> None:
     await database.execute("insert into devices (name) values ('r1')")
-    await database.execute("revoke execute on function pg_notify(text, text) from public")
+    await database.execute("revoke execute on function notice_send from biogate_storing")
     gateway.start()
     async with aiomqtt.Client(broker.host, broker.port) as client:
         for n in range(3):
@@ -53,7 +53,7 @@ async def test_commits_go_on_while_nothing_can_be_told(
     assert gateway.get("/ready")[0] == 200
     said: asyncio.Queue[str] = asyncio.Queue()
     await database.add_listener("biogate_commits", lambda *notification: said.put_nowait(str(notification[-1])))
-    await database.execute("grant execute on function pg_notify(text, text) to public")
+    await database.execute("grant execute on function notice_send to biogate_storing")
     await eventually(lambda: told(gateway, "sent", 0), 20)  # the newest is told when it can be
     assert json.loads(await said.get())["kinds"] == ["frame"]
 

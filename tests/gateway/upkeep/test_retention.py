@@ -23,6 +23,7 @@ from tests.gateway.cell import eventually
 from tests.gateway.material import settings
 from tests.locks import waits_at_a_lock
 from tests.processes import GatewayProcess, wait_until
+from tests.roles import forced
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 HELD = "select retention_hold(1, null, $1, $2, 'eva', 'inspection')"
@@ -73,7 +74,7 @@ async def old(gateway: GatewayProcess, broker: Broker, database: asyncpg.Connect
     gateway.settle(8, "status")
     gateway.settle(8, "event")
     assert gateway.terminate() == 0
-    await database.execute("update statuses set received_at = time")
+    await forced(database, "update statuses set received_at = time")
     return now
 
 

@@ -20,6 +20,7 @@ from tests.api.accounts import api_key, bearer
 from tests.api.live import STREAMS
 from tests.api.tenants import Tenant, Visitor, settle
 from tests.api.test_operation import process
+from tests.roles import forced
 
 SECONDS = int(os.environ.get("BIOGATE_TEST_SCHEMATHESIS_S", "20"))
 CHECKS = (
@@ -50,7 +51,7 @@ async def filled(sql: asyncpg.Connection) -> Tenant:
         shapes_enrollments.ENROLLMENT["txn"],
         main.objects["txn"],
     )
-    await sql.execute("update quarantine set device = 'br-1' where device = $1", main.objects["device"])
+    await forced(sql, "update quarantine set device = 'br-1' where device = $1", main.objects["device"])
     await sql.execute(
         "update commands set command_id = $1, state = 'done', ended_at = now() where command_id::text = $2",
         *(shapes_commands.COMMAND["id"], main.objects["command"]),

@@ -28,7 +28,7 @@ PORTS = (
     "BIOGATE_CANARY_HTTP_PORT", "BIOGATE_WORKER_HTTP_PORT",
     "BIOGATE_SIMULATOR_HTTP_PORT",
 )  # fmt: skip
-PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "worker", "simulator")
+PARTS = ("postgres", "mosquitto", "API", "gateway", "alarms", "evidence", "worker", "simulator")
 FLOWING = re.compile(r"\d\d:\d\d:\d\d [1-9][\d.]* frames/s .*committed [1-9]\d* .*lag p50 \d+ ms p99 \d+ ms")
 
 

@@ -31,6 +31,7 @@ ADDRESSES = {
         "BIOGATE_GATEWAY_URL",
         "BIOGATE_ALARMS_URL",
         "BIOGATE_WORKER_URL",
+        "BIOGATE_EVIDENCE_URL",
         "BIOGATE_MQTT_URL",
         "BIOGATE_DATABASE_URL",
         "BIOGATE_ENROLL_URL",
@@ -56,7 +57,7 @@ async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
 
     assert up.end(signal.SIGINT) == 0
     stops = re.findall(r"^  (\w+) stopped after", up.said, re.MULTILINE)
-    assert stops == ["canary", "simulator", "worker", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
+    assert stops == ["canary", "simulator", "worker", "evidence", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
     assert up.running() == []
     assert not up.paths.env.exists()
 
@@ -143,7 +144,7 @@ def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, data
     up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
     up.wait_for(FLOWING.pattern)
     assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
-    assert up.running() == ["API", "gateway", "alarms", "worker", "simulator"]
+    assert up.running() == ["API", "gateway", "alarms", "evidence", "worker", "simulator"]
     assert up.end(signal.SIGINT) == 0
     assert ports.is_listening(broker.port)
 

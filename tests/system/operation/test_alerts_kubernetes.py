@@ -19,8 +19,8 @@ from tests.prometheus_rule import FILE, rendered
 
 pytestmark = pytest.mark.skipif(KUSTOMIZE is None, reason="needs kubectl or kustomize to build what it checks")
 SERIES = re.compile(r'^(\w+)\{job="(\w+)", instance="(\w+)"(?:, cell="main")?(.*)\}$')
-STANDBY = {"g2", "alarms2"}
-JOBS = ("gateway", "api", "alarms", "worker", "canary")
+STANDBY = {"g2", "alarms2", "e2"}
+JOBS = ("gateway", "api", "alarms", "evidence", "worker", "canary")
 
 
 def targets(plant: str) -> list[dict[str, str]]:

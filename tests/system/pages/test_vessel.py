@@ -12,6 +12,7 @@ from playwright.async_api import Browser, Response, expect
 from schema import times
 from tests.api import alarms
 from tests.api.live import Floor
+from tests.roles import forced
 from tests.system.pages.browsing import PHONE, Visitor, visiting
 from tests.system.pages.conftest import EVA, Site
 
@@ -108,7 +109,7 @@ async def test_an_act_says_what_became_of_it_and_an_error_keeps_what_was_typed(v
     form = eva.page.locator("form[action$=setpoint]")
     await form.get_by_label("Value").fill("36.5")
     await form.get_by_label("Reason").fill("feeding begins")
-    await vessel.plant.sql.execute("update statuses set online = false")
+    await forced(vessel.plant.sql, "update statuses set online = false")
     await form.get_by_role("button", name="Set").click()
     await expect(eva.page.locator("#problem")).to_contain_text("it is not online")
     await expect(form.get_by_label("Value")).to_have_value("36.5")

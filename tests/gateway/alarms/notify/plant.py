@@ -17,9 +17,11 @@ from gateway.alarms.notify.notifier import Notifier
 from gateway.runtime.database import create_pool
 from gateway.secrets import VAULT, load_key
 from schema.alarms.notification_routes import NotificationRoute, shown
+from schema.migrate import ALARMS
 from schema.sealed import seal
 from tests.gateway.cell import eventually
 from tests.gateway.material import settings
+from tests.roles import as_role
 
 ACTIVE = ("unacknowledged", "acknowledged")
 BECOMES = """
@@ -107,7 +109,7 @@ class Plant:
 async def notifying(database_url: str, secrets: Path, **changes: Any) -> AsyncIterator[Notifier]:
     """The notifier of a process that leads."""
     given = {"mqtt_url": "mqtt://127.0.0.1:1", "notify_private": True, "secrets_dir": secrets, **changes}
-    chosen = settings(database_url, **given)
+    chosen = settings(as_role(database_url, ALARMS), **given)
     leading = asyncio.Event()
     leading.set()
     async with create_pool(chosen) as pool:

@@ -1,0 +1,209 @@
+"""Signatures: who may sign what, with what, and how a signature breaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import asyncpg
+import httpx2
+import pytest
+
+from api.access.roles import Role
+from tests.api import alarms
+from tests.api.accounts import PASSWORD, Served, api_key, bearer, log_in, serving, user
+from tests.api.people import ADA, EVA, IDA, ada, api, attempt
+from tests.api.plant import Plant, at
+
+__all__ = ["ada", "api"]
+
+SAMPLE = "sample/s-1"
+WRONG = "not the password"
+
+
+@pytest.fixture
+async def plant(database: asyncpg.Connection, ada: dict[str, str]) -> Plant:
+    """A device with a sample, a deviation, a rule and a report."""
+    plant = Plant(database)
+    device = await plant.device("br-1")
+    said = json.dumps({"taken_at": at(0).isoformat(), "note": 'ä "quoted" \\ \u2028'})
+    analyte = {"analyte": "glucose", "value": 1e-7, "status": "measured", "measured_by": ADA}
+    await database.execute(
+        "select lab_sample_put(1, $1, 's-1', 0, 'take', $2, $3, 'person', null, $4, 'taken')",
+        *(device, said, json.dumps([analyte]), ADA),
+    )
+    await database.execute(
+        "insert into deviations (organization_id, year, n, title, severity, opened_by)"
+        " values (1, 2026, 1, 'Too hot', 'major', $1)",
+        ADA,
+    )
+    await alarms.rule(database, "hot")
+    return plant
+
+
+async def signed_record(client: httpx2.AsyncClient, headers: dict[str, str], name: str = SAMPLE) -> dict[str, Any]:
+    answer = await client.get("/api/v1/signatures", params={"record": name}, headers=headers)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def sign(
+    client: httpx2.AsyncClient, headers: dict[str, str], name: str = SAMPLE, digest: str | None = None, **more: Any
+) -> httpx2.Response:
+    """Sign what the record is now, if no digest is given."""
+    digest = digest or (await signed_record(client, headers, name))["digest"]
+    body = {"record": name, "digest": digest, "meaning": "reviewed", "password": PASSWORD, "email": ADA} | more
+    body = {key: value for key, value in body.items() if value is not None}
+    return await client.post("/api/v1/signatures", json=body, headers=headers)
+
+
+async def change_sample(client: httpx2.AsyncClient, headers: dict[str, str]) -> None:
+    answer = await client.patch("/api/v1/samples/s-1", json={"note": "changed", "why": "x"}, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_a_signature_has_name_time_and_meaning_and_is_bound_to_the_record(
+    api: Served, ada: dict[str, str], plant: Plant
+) -> None:
+    seen = await signed_record(api, ada)
+    content = json.loads(seen["form"])
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert (canonical, hashlib.sha256(canonical.encode()).hexdigest()) == (seen["form"], seen["digest"])
+    assert (content["record"], content["version"], content["analytes"][0]["value"]) == (SAMPLE, 1, "1e-07")
+
+    answer = await sign(api, ada, digest=seen["digest"])
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    text = json.loads(made["text"])
+    assert json.dumps(text, sort_keys=True, separators=(",", ":"), ensure_ascii=False) == made["text"]
+    assert text == {
+        **{"kind": "biogate signature 1", "record": SAMPLE, "digest": seen["digest"], "meaning": "reviewed"},
+        **{"name": "ada", "who": ADA, "organization": 1, "at": made["at"]},
+    }
+    assert (made["intact"], made["version"], made["changed_at"]) == (True, 1, None)
+    stored = await plant.sql.fetchrow(
+        "select who, action, new, why from audit where subject = $1 order by n desc", SAMPLE
+    )
+    assert (*stored,) == (ADA, "signature", stored["new"], "reviewed")
+    assert json.loads(stored["new"]) == text
+    for change in ("update signatures set meaning = 'x'", "delete from signatures", "truncate signatures"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await plant.sql.execute(change)
+
+
+async def test_a_record_that_was_changed_shows_its_signature_as_broken(
+    api: Served, ada: dict[str, str], plant: Plant
+) -> None:
+    names = [SAMPLE, "deviation/DEV-2026-0001", "rule/hot"]
+    for name in names:
+        assert (await sign(api, ada, name)).status_code == 201
+        assert (await signed_record(api, ada, name))["signatures"][0]["intact"]
+    await change_sample(api, ada)
+    for path in ("comments", "assess"):
+        body = {"text": "x"} if path == "comments" else {"why": "x"}
+        answer = await api.post(f"/api/v1/deviations/DEV-2026-0001/{path}", json=body, headers=ada)
+        assert answer.status_code < 300, answer.text
+        if path == "comments":  # no new version, and yet another record than the one that was signed
+            assert not (await signed_record(api, ada, names[1]))["signatures"][0]["intact"]
+    rule = alarms.RULE | {"title": "Hotter"}
+    assert (await api.put("/api/v1/alarm-rules/hot?why=x", json=rule, headers=ada)).status_code == 200
+    for name in names:
+        found = await signed_record(api, ada, name)
+        [one] = found["signatures"]
+        assert (one["intact"], one["version"], found["version"]) == (False, 1, 2), name
+        assert one["at"] < one["changed_at"], name
+    assert (await api.delete("/api/v1/alarm-rules/hot?why=x", headers=ada)).status_code == 200
+    gone = await signed_record(api, ada, "rule/hot")
+    assert (gone["version"], gone["signatures"][0]["intact"]) == (None, False)
+
+
+async def test_a_row_that_was_tampered_with_breaks_the_signature_and_no_change_explains_it(
+    api: Served, ada: dict[str, str], plant: Plant
+) -> None:
+    assert (await sign(api, ada)).status_code == 201
+    await plant.sql.execute("alter table lab_analytes disable trigger all; update lab_analytes set value = 2e-7")
+    [one] = (await signed_record(api, ada))["signatures"]
+    assert (one["intact"], one["changed_at"]) == (False, None)
+
+
+async def test_both_components_at_the_first_and_the_password_at_each(
+    api: Served, ada: dict[str, str], plant: Plant
+) -> None:
+    assert (await sign(api, ada, email=None)).status_code == 422
+    assert (await sign(api, ada, email=EVA)).status_code == 422
+    assert (await sign(api, ada, password=WRONG)).status_code == 422
+    assert (await sign(api, ada, email=ADA.upper())).status_code == 201
+    assert (await sign(api, ada, email=None, meaning="approved")).status_code == 201
+    assert (await sign(api, ada, email=None, password=None)).status_code == 422
+    again = (await log_in(api, ADA))["headers"]
+    assert (await sign(api, again, email=None, meaning="authored")).status_code == 422  # the first one of this session
+    failed = await plant.sql.fetch("select new ->> 'times' from audit where action = 'signature failed'")
+    assert [row[0] for row in failed] == ["1"]  # two, in a sum
+    assert len((await signed_record(api, ada))["signatures"]) == 2
+
+
+async def test_forged_signatures_are_refused(api: Served, ada: dict[str, str], plant: Plant) -> None:
+    digest = (await signed_record(api, ada))["digest"]
+    key = bearer(await api_key(plant.sql))
+    refused = await sign(api, key, digest=digest)
+    assert (refused.status_code, "people" in refused.text) == (403, True)
+    await user(plant.sql, EVA, "main", Role.OPERATOR)
+    eva = (await log_in(api, EVA))["headers"]
+    assert (await sign(api, eva, digest=digest)).status_code == 422  # ada's components in another one's session
+    assert (await sign(api, ada, digest="0" * 64)).status_code == 412
+    await change_sample(api, ada)
+    stale = await sign(api, ada, digest=digest)  # changed between reading and signing
+    assert (stale.status_code, "changed since you read it" in stale.text) == (412, True)
+    assert (await sign(api, ada)).status_code == 201
+    assert (await sign(api, ada)).status_code == 409  # the same form once more
+    assert (await sign(api, ada, "sample/none", digest)).status_code == 404
+    assert (await sign(api, ada, "magic/none", digest)).status_code == 404
+    assert (await sign(api, ada, meaning="blessed")).status_code == 409
+    assert [row[0] for row in await plant.sql.fetch("select who from signatures")] == [ADA]
+
+
+async def test_roles_and_unverified_addresses(api: Served, ada: dict[str, str], plant: Plant) -> None:
+    await user(plant.sql, EVA, "main", Role.OPERATOR)
+    await user(plant.sql, IDA, "main", Role.VIEWER)
+    eva, ida = [(await log_in(api, email))["headers"] for email in (EVA, IDA)]
+    assert (await sign(api, ida, email=IDA)).status_code == 403
+    assert (await sign(api, eva, email=EVA, meaning="approved")).status_code == 403
+    await plant.sql.execute("update users set verified = false where email = $1", EVA)
+    api.identities.forget()
+    assert "verified" in (await sign(api, eva, email=EVA)).text
+    await plant.sql.execute("update users set verified = true where email = $1", EVA)
+    api.identities.forget()
+    assert (await sign(api, eva, email=EVA)).status_code == 201
+
+
+async def test_a_meaning_of_the_organization_s_own(api: Served, ada: dict[str, str], plant: Plant) -> None:
+    await plant.sql.execute("insert into policies (organization_id, meanings) values (1, '{witnessed}')")
+    assert (await sign(api, ada, meaning="witnessed")).status_code == 201
+
+
+async def test_wrong_passwords_count_to_the_budget_of_log_ins_and_no_stranger_uses_it_up(
+    database_url: str, database: asyncpg.Connection, plant: Plant
+) -> None:
+    async with serving(database_url, address="198.51.100.7") as client:
+        ada = (await log_in(client, ADA))["headers"]
+        digest = (await signed_record(client, ada))["digest"]
+        client.move("203.0.113.9")
+        for n in range(10):
+            assert await attempt(client, ADA) == 401, n
+        assert await attempt(client, ADA) == 429
+        assert (await sign(client, ada, digest=digest)).status_code == 201  # from there too: the session is known
+        client.move("198.51.100.7")
+        assert (await sign(client, ada, digest=digest, email=None, meaning="approved")).status_code == 201
+        for n in range(10):
+            assert (await sign(client, ada, digest=digest, password=WRONG)).status_code == 422, n
+        limited = await sign(client, ada, digest=digest, meaning="authored")
+        assert (limited.status_code, int(limited.headers["retry-after"]) > 0) == (429, True)
+        assert await attempt(client, ADA, PASSWORD) == 429
+        client.move("192.0.2.1")  # who has stolen the session does not guess on from elsewhere
+        assert (await sign(client, ada, digest=digest, password=WRONG)).status_code == 429
+    assert tuple(
+        row[0]
+        for row in await database.fetch("select distinct action from audit where action like '% failed' order by 1")
+    ) == ("log-in failed", "signature failed")

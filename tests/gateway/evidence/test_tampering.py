@@ -1,0 +1,215 @@
+"""What somebody changes who owns all tables, and holds neither the key nor the file: each is found, by its row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from schema.evidence.key_files import make_first
+from schema.evidence.keys import load_public
+from schema.evidence.verification import Elsewhere
+from tests.gateway.evidence.signing import Signing, signing_of
+
+FREE = """
+alter table audit disable trigger all; alter table checkpoints disable trigger all;
+alter table evidence_keys disable trigger all; alter table lab_samples disable trigger all;
+alter table lab_analytes disable trigger all;"""
+AGAIN = """
+do $$
+declare
+    e audit;
+    before bytea := coalesce((select hash from audit where n = {0} - 1 and organization_id = 1), '');
+begin
+    for e in select * from audit where organization_id = 1 and n >= {0} order by n loop
+        update audit set hash = audit_hash(before, e) where organization_id = 1 and n = e.n
+        returning hash into before;
+    end loop;
+end $$;"""
+"""Computes the chain again from an event on, as the trigger did."""
+DATA = """
+insert into organizations (name, title) values ('north', 'North');
+insert into devices (name) values ('br-1');
+select set_config('biogate.organization', '1', false);
+select api.annotate('br-1', '2026-03-01 10:00+00', null, 'foam', 'eva');
+select lab_sample_put(1, 1, 'S-1', 0, 'take', '{"taken_at": "2026-03-01T10:00:00Z"}',
+    '[{"analyte": "lactate", "value": 1, "status": "measured"}]', 'person', null, 'eva', 'y');
+insert into device_events (time, received_at, device_id, type, data, digest)
+    values ('2026-03-01 12:00+00', now(), 1, 'phase', '{"phase": "batch"}', sha256('x'));"""
+
+TAMPERINGS = {
+    "a reason is changed": ("update audit set why = 'else' where n = 5", "event 5: changed"),
+    "a person is changed and the hash of the event computed": (
+        "update audit a set who = 'ida' where n = 5;"
+        "update audit a set hash = audit_hash((select hash from audit where n = 4), a) where n = 5",
+        "event 6: changed, or event 5 was",
+    ),
+    "a value is changed and all computed again": (
+        "update audit set new = '99' where n = 5;" + AGAIN.format(5),
+        "event 5: not as signed",
+    ),
+    "the login is changed and all computed again": (
+        "update audit set login = 'x' where n = 9;" + AGAIN.format(9),
+        "event 9: not as signed",
+    ),
+    "an event is deleted": ("delete from audit where n = 5", "event 5: missing"),
+    "three events are deleted": ("delete from audit where n between 5 and 7", "events 5 to 7: missing"),
+    "an event is deleted and the rest moved up": (
+        "delete from audit where n = 5; update audit set n = -n where n > 5;"
+        "update audit set n = -n - 1 where n < 0;" + AGAIN.format(5),
+        "event 5: not as signed",
+    ),
+    "an event is inserted between others": (
+        "update audit set n = -n where n > 5; update audit set n = -n + 1 where n < 0;"
+        "insert into audit select 6, at, login, who, action, 's/z', old, new, why, hash, organization_id"
+        " from audit where n = 5;" + AGAIN.format(6),
+        "event 6: not as signed",
+    ),
+    "the number of an event is given twice": (
+        "alter table audit drop constraint audit_pkey; insert into audit select * from audit where n = 5;"
+        "update audit set why = 'twice', hash = 'x' where ctid = (select max(ctid) from audit where n = 5)",
+        "event 5: it stands there twice",
+    ),
+    "two events change places": (
+        "update audit set n = -5 where n = 6; update audit set n = 6 where n = 5;"
+        "update audit set n = 5 where n = -5;" + AGAIN.format(5),
+        "event 5: not as signed",
+    ),
+    "an event is back-dated": (
+        "update audit set at = at - interval '1 day' where n = 9;" + AGAIN.format(9),
+        "event 9: back-dated",
+    ),
+    "the end is deleted": ("delete from audit where n > 9", r"events 10 to 1\d: missing at the end"),
+    "the end is deleted, and its checkpoints too": (
+        "delete from audit where n > 6; delete from checkpoints where n > 6",
+        r"events 7 to 1\d: missing at the end",
+    ),
+    "everything is deleted": (
+        "truncate audit, checkpoints, evidence_keys",
+        "checkpoints from 1 to 3 of the file: missing in the table",
+    ),
+    "the checkpoints are deleted": (
+        "truncate checkpoints",
+        "3 checkpoints from 1 to 3 of the file: missing in the table",
+    ),
+    "a checkpoint is deleted": (
+        "delete from checkpoints where number = 2",
+        "checkpoint 2 of the file: missing in the table",
+    ),
+    "the text of a checkpoint is changed": (
+        "update checkpoints set text = replace(text, '\"n\":', '\"n\":1') where number = 2",
+        "checkpoint 2 of the table of .* is with a wrong signature",
+    ),
+    "the signature of a checkpoint is changed": (
+        "update checkpoints set signature = sha512('x') where number = 3",
+        "checkpoint 3 of the table of .* is with a wrong signature",
+    ),
+    "a checkpoint is another organization's": (
+        "update checkpoints set organization_id = 2 where number = 3",
+        "checkpoint 3 of the file: missing in the table",
+    ),
+    "the chain is given to another organization": (
+        "update audit set organization_id = 2; update checkpoints set organization_id = 2",
+        "missing at the end",
+    ),
+    "the key in the table is another one": (
+        "update evidence_keys set signature = sha512('x')",
+        "the keys in the table are not those of the file",
+    ),
+    "a sample is changed": (
+        "update lab_analytes set value = 2",
+        "lab_samples 1 to 1: changed; certain by event",
+    ),
+    "a sample is deleted": (
+        "delete from lab_analytes; delete from lab_samples",
+        "lab_samples 1 to 1: 1 were there, and 0 are",
+    ),
+    "an event of a device is changed": (
+        'update device_events set data = \'{"phase": "fed"}\'',
+        "device_events 1 to 1: changed",
+    ),
+    "an event of a device is deleted": ("delete from device_events", "device_events 1 to 1: changed"),
+    "a note is changed": (
+        "update annotations set text = 'no foam'",
+        "what event 1 .annotation. says of it was changed",
+    ),
+    "a digest of records is deleted": (
+        "delete from audit where action = 'records digest'",
+        r"event \d+: missing",
+    ),
+}
+
+
+@pytest.fixture
+async def signed(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
+    """A trail of a dozen events with three checkpoints, and records in it by digest."""
+    async with signing_of(database_url, tmp_path / "key") as signing:
+        await signing.pool.execute(DATA)
+        await signing.digests(2)
+        await signing.events(4)
+        for _ in range(2):
+            await signing.sign()
+            await signing.events(3)
+        await signing.sign()
+        found = await signing.verify()
+        assert (found.faults, found.remarks, found.checkpoints, found.records) == ([], [], 3, 3)
+        await signing.pool.execute(FREE)
+        yield signing
+
+
+@pytest.mark.parametrize("name", TAMPERINGS)
+async def test_what_the_owner_of_the_tables_changes_is_found(signed: Signing, name: str) -> None:
+    statements, words = TAMPERINGS[name]
+    await signed.pool.execute(statements)
+    found = await signed.verify()
+    assert any(re.search(words, fault) for fault in found.faults), found
+
+
+async def test_each_fault_says_by_which_checkpoint_it_is_certain(signed: Signing) -> None:
+    await signed.pool.execute("update audit set new = '99' where n = 5;" + AGAIN.format(5))
+    found = await signed.verify()
+    assert found.certain is None  # the first checkpoint has signed event 5
+    assert re.search(r"certain by checkpoint 1 of 20\d\d-", found.faults[0])
+    await signed.pool.execute("alter table audit enable trigger all")
+    await signed.events(2)
+    await signed.pool.execute("alter table audit disable trigger all; update audit set why = 'z' where n = 15")
+    found = await signed.verify()
+    assert re.fullmatch(r"event 15: changed.*; no checkpoint has signed them", found.faults[-1])
+
+
+async def test_a_forged_history_with_a_key_of_its_own_is_found_by_the_public_key(
+    signed: Signing, tmp_path: Path, database_url: str
+) -> None:
+    """The forger makes everything anew: trail, checkpoints, keys and file."""
+    real = load_public(signed.directory.path / "public.pem")
+    await signed.pool.execute("truncate checkpoints, evidence_keys, record_positions; update audit set who = 'ida';")
+    await signed.pool.execute(AGAIN.format(1) + "alter table audit enable trigger all")
+    await signed.lead_ends()
+    make_first(tmp_path / "forger")
+    async with signing_of(database_url, tmp_path / "forger") as forger:
+        await forger.sign()
+        assert (await forger.verify()).faults == []
+        found = await forger.verify(elsewhere=Elsewhere(real, forger.directory.file, None))
+    assert any("is trusted, vouches for none of" in fault for fault in found.faults)
+    assert any("which nobody trusts" in fault for fault in found.faults)
+
+
+async def test_without_file_key_and_broker_it_is_said_what_is_not_certain(signed: Signing) -> None:
+    found = await signed.verify(elsewhere=Elsewhere())
+    assert [remark.split(",")[0] for remark in found.remarks] == [
+        "checkpoints are in the database alone",
+        "no public key was given: a forger's own key would look as good as the real one",
+    ]
+    assert found.faults == []
+
+
+async def test_a_line_of_the_file_that_was_changed_shows(signed: Signing) -> None:
+    path = signed.directory.file
+    lines = path.read_text().splitlines()
+    [second] = [n for n, line in enumerate(lines) if '\\"number\\":2,' in line]
+    lines[second] = lines[second].replace('\\"n\\":', '\\"n\\":1')
+    path.write_text("\n".join([*lines, ""]))
+    found = await signed.verify()
+    assert any("checkpoint 2 of the file" in fault for fault in found.faults), found
