@@ -21,6 +21,8 @@ HANDSHAKE = (
 )
 PROVED = {"txn": TXN, "identity": IDENTITY}
 DENIED = {"txn": OTHER_TXN, "identity": IDENTITY}
+CORRECTION = {"channel": "ph", "begins": AT, "ends": THEN, "quality": 1}
+CORRECTED = {"device": "br-1", "version": 1}
 DEVICE = "(select device_id from devices where name = 'br-1')"
 NUMBER = f"DEV-{datetime.now(UTC).year}-0001"
 DEVIATION = f"deviation/{NUMBER}"
@@ -532,6 +534,25 @@ STEPS: list[tuple[str, list[Event]]] = [
     (
         f"update devices set location = null; select api.location_remove('hall', {WHO})",
         [("main", "location remove", "location/hall", {"kind": "hall", "description": ""}, None)],
+    ),
+    (
+        f"""with added as (insert into layouts (channel_ids) select array[channel_id] from channels where name = 'ph'
+                           returning layout_id)
+            insert into device_layouts select device_id, 1, layout_id from added, devices where name = 'br-1';
+            select api.correction_put('br-1', null, null, 'make', '{json.dumps(CORRECTION)}', {WHO})""",
+        [("main", "correction make", "correction/1", None, CORRECTION | CORRECTED)],
+    ),
+    (
+        f"select api.correction_put('br-1', 1, 1, 'withdraw', '{{}}', {WHO})",
+        [
+            (
+                "main",
+                "correction withdraw",
+                "correction/1",
+                CORRECTION | CORRECTED,
+                CORRECTION | CORRECTED | {"version": 2},
+            )
+        ],
     ),
     # samples and material
     *(
