@@ -214,7 +214,6 @@ end $$;
 --   link HASH            of the code of a link that sets a password
 --   account ID           an account that this transaction has made
 --   job ID               a job that runs, for its report or export alone
---   act ID               what waited for a second person, who has signed it in this transaction
 -- What somebody reads who has the API's login at the database proves none of these.
 create function access_proof(family_hash bytea) returns bytea language sql immutable as $$
     select sha256(convert_to('biogate access ', 'UTF8') || family_hash)
@@ -249,10 +248,6 @@ begin
         return (select format('key %s (%s)', k.key_id, k.name) from api_keys k
                  where k.key_id = shown[2] and k.secret_hash = sha256(convert_to(shown[3], 'UTF8'))
                    and (k.ended_at is null or k.ended_at = now()) and (k.expires_at is null or k.expires_at > now()));
-    when 'act' then
-        return (select p.who from pending_acts p where p.act_id = shown[2]::bigint and p.state = 'waiting'
-                   and exists (select from signatures s where s.organization_id = p.organization_id
-                                  and s.record = 'act/' || p.act_id and s.at >= now()));
     when 'job' then
         return (select j.who from jobs j where j.job_id = shown[2]::uuid and j.state = 'running');
     else

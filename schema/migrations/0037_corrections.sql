@@ -46,7 +46,6 @@ begin
         using errcode = 'insufficient_privilege';
 end $$;
 
-create trigger a_written_by before insert on corrections for each row execute function written_by('who');
 create trigger correction_refuse before update or delete or truncate on corrections
     for each statement execute function correction_refuse();
 

@@ -189,7 +189,6 @@ begin
     raise exception 'what was signed stays signed' using errcode = 'insufficient_privilege';
 end $$;
 
-create trigger a_written_by before insert on signatures for each row execute function written_by('who');
 create trigger signatures_kept before update or delete or truncate on signatures
     for each statement execute function signatures_kept();
 
@@ -231,7 +230,6 @@ begin
     return new;
 end $$;
 
-create trigger a_written_by before insert on pending_acts for each row execute function written_by('who');
 create trigger pending_acts_decided before update on pending_acts for each row execute function pending_acts_kept();
 create trigger pending_acts_kept before delete or truncate on pending_acts
     for each statement execute function pending_acts_kept();
@@ -619,7 +617,6 @@ create function api.pending_act_confirm(
 declare
     it pending_acts := pending_act_open(act_);
     person users := signer(it.organization_id, session_, password_hash_, email_);
-    shown text := current_setting('biogate.credential', true);
     done jsonb;
 begin
     if pending_act_is_of(it, person.email) then
@@ -629,9 +626,7 @@ begin
         raise exception 'this is for the role engineer or higher' using errcode = 'BG403';
     end if;
     perform signature_put(it.organization_id, session_, password_hash_, email_, 'act/' || act_, digest_, 'approved');
-    perform set_config('biogate.credential', 'act ' || act_, true);  -- in the name of who asked for it
-    done := pending_act_do(it, person.email);
-    perform set_config('biogate.credential', coalesce(shown, ''), true);
+    done := pending_act_do(it, account_who(person.user_id));
     update pending_acts
        set state = 'done', decided_by = account_who(person.user_id), decided_at = clock_timestamp(), reason = why_, result = done
      where act_id = act_;

@@ -46,8 +46,6 @@ begin
     raise exception 'a review stays as it was made: gather it anew' using errcode = 'insufficient_privilege';
 end $$;
 
-create trigger a_written_by before insert on reviews for each row execute function written_by('who');
-create trigger a_written_by before insert on review_looks for each row execute function written_by('who');
 create trigger reviews_kept before update or delete or truncate on reviews
     for each statement execute function reviews_kept();
 create trigger reviews_kept before update or delete or truncate on review_looks
