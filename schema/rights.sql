@@ -96,6 +96,7 @@ grant delete on late_arrivals to biogate_gateway;  -- notes for the alarms proce
 grant insert, update (epoch, beat_at) on lead_beats to biogate_gateway;
 grant update (device_id, identity_key) on serials to biogate_gateway;
 grant insert on vault to biogate_gateway;
+grant select on audit, waiting_acts to biogate_gateway;
 grant execute on function channels_claim, credentials_activate, enrollments_sweep, retention_drop_chunk,
     retention_drop_quarantined, retention_drop_statuses, sql_logins_end_late, waiting_acts_do, wide_views_follow to biogate_gateway;
 
