@@ -9,6 +9,7 @@ import httpx2
 import structlog
 from cryptography import x509
 
+from gateway.errors import words_of
 from gateway.evidence import metrics
 from gateway.evidence.checkpoint_file import CheckpointFile
 from gateway.runtime.database import Pool
