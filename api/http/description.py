@@ -69,7 +69,8 @@ def schema_name(class_name: str) -> str:
 
 
 def _complete(schema: Any) -> None:
-    """Say what msgspec leaves out: texts are strings, all fields are always there, and classes have public names."""
+    """Say what msgspec leaves out: texts are strings, all fields that may not be UNSET are always there, and classes
+    have public names."""
     if isinstance(schema, list):
         for part in schema:
             _complete(part)
@@ -79,7 +80,8 @@ def _complete(schema: Any) -> None:
         if "$ref" in schema:
             schema["$ref"] = schema_name(schema["$ref"])
         if "properties" in schema:
-            schema["required"] = list(schema["properties"])
+            always, those = schema.get("required", []), schema["properties"]
+            schema["required"] = [name for name in those if name in always or "default" in those[name]]
         for part in schema.values():
             _complete(part)
 

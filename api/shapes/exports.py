@@ -91,9 +91,9 @@ class NewExport(BaseModel):
 
     def selection(self) -> SelectionParameters:
         """Which samples, as routes that read take them. Raises ValidationError, which is a ValueError."""
-        names = ("device", "tag", "location", "channel", "run", "phase", "unit", "quality", "corrections", "as_of")
+        names = ("device", "tag", "location", "channel", "run", "phase", "unit", "quality", "corrections")
         given = {name: getattr(self, name) for name in names}
-        instants = {"from": self.from_, "to": self.to}
+        instants = {"from": self.from_, "to": self.to, "as_of": self.as_of}
         said = {name: None if value is None else moment_text(value) for name, value in instants.items()}
         return SelectionParameters.model_validate(given | said).as_sent()
 
@@ -126,8 +126,8 @@ class TableParameters(StrictParameters):
 
     def selection(self, device: str) -> SelectionParameters:
         """The same as a request for that device."""
-        given = self.model_dump(by_alias=True, exclude={"shape", "from_", "to"})
-        moments = {"from": self.from_, "to": self.to}
+        given = self.model_dump(by_alias=True, exclude={"shape", "from_", "to", "as_of"})
+        moments = {"from": self.from_, "to": self.to, "as_of": self.as_of}
         said = {name: None if value is None else moment_text(value) for name, value in moments.items()}
         return SelectionParameters.model_validate(given | said | {"device": [device]}).as_sent()
 

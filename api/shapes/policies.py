@@ -34,9 +34,13 @@ class NewPolicy(Order):
         why="21 CFR Part 11",
     )
 
-    idle_minutes: int | None = Field(None, ge=1, le=1440, description="end sessions in which nobody does anything")
-    password_days: int | None = Field(None, ge=1, le=3650, description="age at which a password may only be changed")
-    passwords_kept: int = Field(0, ge=0, le=10, description="former passwords that nobody may take again")
+    idle_minutes: int | None = Field(
+        None, strict=True, ge=1, le=1440, description="end sessions in which nobody does anything"
+    )
+    password_days: int | None = Field(
+        None, strict=True, ge=1, le=3650, description="age at which a password may only be changed"
+    )
+    passwords_kept: int = Field(0, strict=True, ge=0, le=10, description="former passwords that nobody may take again")
     meanings: list[Meaning] = Field([], max_length=20, description="meanings of signatures beside those that all have")
     second_person: list[PendingKind] = Field(
         [],
@@ -44,7 +48,7 @@ class NewPolicy(Order):
         description="rules: changes of alarm rules; deviations: closing them; samples: approving them; setpoints: "
         "sending them to devices",
     )
-    waiting_hours: int = Field(72, ge=1, le=720, description="how long an act waits for a second person")
+    waiting_hours: int = Field(72, strict=True, ge=1, le=720, description="how long an act waits for a second person")
 
     @field_validator("meanings", "second_person")
     @classmethod

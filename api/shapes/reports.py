@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import msgspec
+from msgspec import UNSET, UnsetType
 from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -143,8 +144,8 @@ class ReportDocument(Answer):
     paper: Literal["A4", "letter"]
     sections: list[ReportSection]
     evidence: Annotated[
-        EvidenceHead | None, about("where the audit trail was, and what proves the report; null in old ones")
-    ] = None
+        EvidenceHead | UnsetType, about("where the audit trail was, and what proves the report; missing in old ones")
+    ] = UNSET
 
 
 class SignedReport(Answer):

@@ -210,3 +210,12 @@ async def test_the_usual_distance_of_samples_is_that_of_what_was_known(client: S
     moments: list[dict[str, str]] = [{"as_of": text(700)}, {"as_of": text(700_000)}, {}]
     answers = [(await client.get("/api/v1/telemetry", params=asked | more)).json() for more in moments]
     assert [one["series"][0]["gap"] for one in answers] == ["30s", "3s", "3s"]
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+async def test_a_streamed_file_is_of_what_was_known_then(client: Served, kind: str) -> None:
+    url, asked = f"/api/v1/devices/br-1/telemetry.{kind}", {"from": text(0), "to": text(60)}
+    whole = await client.get(url, params=asked)
+    then = await client.get(url, params=asked | {"as_of": text(-1000)})
+    assert (whole.status_code, then.status_code) == (200, 200), then.text
+    assert len(then.content) < len(whole.content)

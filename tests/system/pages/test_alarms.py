@@ -178,7 +178,7 @@ async def test_without_scripts_an_alarm_is_acknowledged_and_a_rule_saved(
         await eva.page.locator('[name="limit.limit"]').fill("39.5")
         await eva.page.locator("form.form").get_by_label("Reason").fill("agreed")
         await eva.page.get_by_role("button", name="Save").click()
-        await expect(eva.page.get_by_text("version 2")).to_be_visible()
+        await expect(eva.page.get_by_text("temperature-high, version 2")).to_be_visible()
     assert await alarms_limit(site) == 39.5
 
 

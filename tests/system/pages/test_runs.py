@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from playwright.async_api import expect
@@ -38,7 +39,7 @@ async def test_a_run_is_made_its_phase_confirmed_and_it_is_compared(site: Site, 
         await expect(eva.page.get_by_role("heading", name=f"Run B-{number}")).to_be_visible()
     await expect(eva.page.locator(".runs canvas")).to_be_visible()
     await eva.finds_no_barrier()
-    row = eva.page.get_by_role("row").filter(has_text="batch")
+    row = eva.page.get_by_role("row", name=re.compile("^batch"))
     await row.get_by_text("Confirm…").click()
     await row.get_by_label("Reason").fill("seen")
     await row.get_by_role("button", name="Confirm").click()
