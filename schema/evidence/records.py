@@ -91,8 +91,41 @@ select exists (select from public.reports r
                 where r.organization_id = $3 and 'report/' || r.report_id = $1
                   and encode(sha256(r.document), 'hex') = $2::jsonb ->> 'document_sha256'
                   and encode(sha256(r.html), 'hex') = $2::jsonb ->> 'html_sha256')""",
+    "signature": """
+select exists (select from public.signatures s
+                where s.organization_id = $3 and s.text::jsonb = $2::jsonb and $1::text is not null
+                  and s.record = $2::jsonb ->> 'record' and s.digest = $2::jsonb ->> 'digest'
+                  and encode(sha256(convert_to(s.form, 'UTF8')), 'hex') = s.digest
+                  and s.meaning = $2::jsonb ->> 'meaning' and s.name = $2::jsonb ->> 'name'
+                  and s.who = $2::jsonb ->> 'who' and s.at = ($2::jsonb ->> 'at')::timestamptz)""",
+    "correction make": """
+select exists (select from public.corrections c
+                where c.organization_id = $3 and 'correction/' || c.number = $1
+                  and c.version = ($2::jsonb ->> 'version')::integer
+                  and c.begins = ($2::jsonb ->> 'begins')::timestamptz
+                  and c.ends = ($2::jsonb ->> 'ends')::timestamptz
+                  and c.value is not distinct from ($2::jsonb ->> 'value')::float8
+                  and c.factor is not distinct from ($2::jsonb ->> 'factor')::float8
+                  and c.added is not distinct from ($2::jsonb ->> 'added')::float8
+                  and c.quality is not distinct from ($2::jsonb ->> 'quality')::smallint
+                  and c.unit is not distinct from $2::jsonb ->> 'unit'
+                  and c.deviation is not distinct from $2::jsonb ->> 'deviation')""",
+    "second person ask": """
+select exists (select from public.pending_acts p
+                where p.organization_id = $3 and p.subject = $1 and p.act_id = ($2::jsonb ->> 'act')::bigint
+                  and p.kind = $2::jsonb ->> 'kind' and p.request = $2::jsonb -> 'request')""",
+    "second person confirm": """
+select exists (select from public.pending_acts p
+                where p.organization_id = $3 and p.subject = $1 and p.act_id = ($2::jsonb ->> 'act')::bigint
+                  and p.state = $2::jsonb ->> 'state')""",
 }
-DOCUMENTS_ALIKE = {"deviation comment edit": "deviation comment"}
+DOCUMENTS_ALIKE = {
+    "deviation comment edit": "deviation comment",
+    "correction change": "correction make",
+    "correction withdraw": "correction make",
+    "second person refuse": "second person confirm",
+    "second person withdraw": "second person confirm",
+}
 
 DROPPED = """
 select new from public.audit

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from schema.evidence.events import events
 from schema.evidence.key_files import make_first
 from schema.evidence.keys import load_public
+from schema.evidence.records import DOCUMENTS, ROWS, RecordCheck
 from schema.evidence.verification import Elsewhere
 from tests.gateway.evidence.signing import Signing, signing_of
 
@@ -214,3 +216,68 @@ async def test_a_line_of_the_file_that_was_changed_shows(signed: Signing) -> Non
     path.write_text("\n".join([*lines, ""]))
     found = await signed.verify()
     assert any("checkpoint 2 of the file" in fault for fault in found.faults), found
+
+
+@pytest.mark.parametrize("role", ["biogate_evidence", "biogate_operator"])
+async def test_who_verifies_may_read_all_that_the_trail_speaks_of(signed: Signing, role: str) -> None:
+    """The signing process and the command have other logins than the owner."""
+    async with signed.pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"set local role {role}")
+        for kind, rows in ROWS.items():
+            assert isinstance(await connection.fetch(rows, 1, 0, 1000, 10), list), kind
+        for action, document in DOCUMENTS.items():
+            assert await connection.fetchval(document, "subject/0", "{}", 1) is False, action
+
+
+SAID = {
+    "signature": (
+        "insert into signatures (organization_id, record, version, digest, meaning, name, who, user_id, at, form, text)"
+        " select 1, 'sample/S-1', 1, record_digest('{}'), 'reviewed', 'Eva', email, user_id, '2026-03-01Z', '{}',"
+        " record_json(jsonb_build_object('at', '2026-03-01T00:00:00Z', 'digest', record_digest('{}'), 'meaning',"
+        " 'reviewed', 'name', 'Eva', 'record', 'sample/S-1', 'who', email)) from users limit 1;"
+        "insert into audit (who, action, subject, new, why)"
+        " select who, 'signature', record, text::jsonb, meaning from signatures",
+        ("name = 'Ida'", "meaning = 'approved'", "form = '[]', digest = record_digest('[]')"),
+        "signatures",
+    ),
+    "correction make": (
+        "insert into corrections (organization_id, number, version, act, device_id, channel_id, begins, ends, value,"
+        " who, why) select 1, 1, 1, 'make', 1, channel_id, '2026-03-01Z', '2026-03-02Z', 7, 'eva', 'y'"
+        " from channels where name = 'ph';"
+        "insert into audit (who, action, subject, new, why)"
+        " select who, 'correction make', 'correction/1', correction_document(c), why from corrections c",
+        ("value = 6", "ends = '2026-03-03Z'", "value = null, factor = 1, added = 0"),
+        "corrections",
+    ),
+    "second person ask": (
+        "insert into pending_acts (organization_id, kind, subject, request, who, why, expires_at)"
+        " values (1, 'rules', 'alarm-rule/hot', '{\"limit\": 7}', 'eva', 'y', '2100-01-01Z');"
+        "insert into audit (who, action, subject, new, why) select who, 'second person ask', subject,"
+        " jsonb_build_object('act', act_id, 'kind', kind, 'request', request), why from pending_acts",
+        ("request = '{}'", "kind = 'samples'"),
+        "pending_acts",
+    ),
+}
+
+
+@pytest.mark.parametrize("action", SAID)
+async def test_a_row_that_an_event_tells_in_full_is_compared(signed: Signing, action: str) -> None:
+    made, changes, table = SAID[action]
+    await signed.pool.execute("alter table audit enable trigger all")
+    await signed.pool.execute(
+        "insert into users (email, name, password_hash) values ('eva@example.org', 'Eva', 'x') on conflict do nothing;"
+        + made
+    )
+    await signed.sign()
+    assert (await signed.verify()).faults == []
+    await signed.pool.execute(f"alter table {table} disable trigger all")
+    for change in (*(f"update {table} set {change}" for change in changes), f"delete from {table}"):
+        async with signed.pool.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute(change)
+            check = RecordCheck(connection, 1)
+            async for event in events(connection, 1):
+                await check.event(event)
+            await transaction.rollback()
+        assert any(f"({action}) says of it was changed" in fault for fault in check.faults), change
