@@ -139,9 +139,6 @@ grant select on
     device_layouts, device_streams, devices, evidence_keys, evidence_lead, frames, imported_devices, imports, intake_beats,
     layout_channels, layouts, lead_beats, organizations, record_positions, retention_drops, seal_checks, seal_layouts,
     seal_passes, seals, seals_stale, seals_until, statuses, stored_late, unit_spans to biogate_evidence;
-grant select on  -- whose digests are in the trail
-    annotations, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials, reports,
-    shift_entries to biogate_evidence;
 grant insert, update (token) on checkpoints to biogate_evidence;
 grant insert on evidence_keys, seal_checks, seal_layouts, seal_passes, seals to biogate_evidence;
 grant update (epoch) on evidence_lead to biogate_evidence;
@@ -162,9 +159,8 @@ grant select on
 grant biogate_storing to biogate_operator;
 grant select on
     alarm_acts, alarm_notifications, alarm_rules, alarm_transitions, alarms, annotations, audit, backups, channel_descriptions,
-    checkpoints, deviation_attachments, deviation_comments, deviations, device_event_numbers, evidence_keys, lab_analytes,
-    lab_samples, materials, record_positions, reports, seal_checks, seal_layouts, seal_passes, seals, seals_stale, seals_until,
-    shift_entries,
+    checkpoints, device_event_numbers, evidence_keys, record_positions, seal_checks, seal_layouts, seal_passes, seals,
+    seals_stale, seals_until,
     channel_terms, channel_units, claim_imports, computed_channels, computed_constants, device_cards, enrollments,
     intake_beats, jobs, lead_beats, memberships, organization_channel_terms, retention_drops, retention_holds, run_devices,
     run_phases, run_states, runs, serials, unit_spans, vault to biogate_operator;

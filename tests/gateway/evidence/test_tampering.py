@@ -221,7 +221,7 @@ async def test_a_line_of_the_file_that_was_changed_shows(signed: Signing) -> Non
 @pytest.mark.parametrize("role", ["biogate_evidence", "biogate_operator"])
 async def test_who_verifies_may_read_all_that_the_trail_speaks_of(signed: Signing, role: str) -> None:
     """The signing process and the command have other logins than the owner."""
-    async with signed.pool.acquire() as connection, connection.transaction():
+    async with signed.owner.acquire() as connection, connection.transaction():
         await connection.execute(f"set local role {role}")
         for kind, rows in ROWS.items():
             assert isinstance(await connection.fetch(rows, 1, 0, 1000, 10), list), kind
@@ -263,14 +263,14 @@ SAID = {
 @pytest.mark.parametrize("action", SAID)
 async def test_a_row_that_an_event_tells_in_full_is_compared(signed: Signing, action: str) -> None:
     made, changes, table = SAID[action]
-    await signed.pool.execute("alter table audit enable trigger all")
-    await signed.pool.execute(
+    await signed.owner.execute("alter table audit enable trigger all")
+    await signed.owner.execute(
         "insert into users (email, name, password_hash) values ('eva@example.org', 'Eva', 'x') on conflict do nothing;"
         + made
     )
     await signed.sign()
     assert (await signed.verify()).faults == []
-    await signed.pool.execute(f"alter table {table} disable trigger all")
+    await signed.owner.execute(f"alter table {table} disable trigger all")
     for change in (*(f"update {table} set {change}" for change in changes), f"delete from {table}"):
         async with signed.pool.acquire() as connection:
             transaction = connection.transaction()
