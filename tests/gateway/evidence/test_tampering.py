@@ -272,7 +272,7 @@ async def test_a_row_that_an_event_tells_in_full_is_compared(signed: Signing, ac
     assert (await signed.verify()).faults == []
     await signed.owner.execute(f"alter table {table} disable trigger all")
     for change in (*(f"update {table} set {change}" for change in changes), f"delete from {table}"):
-        async with signed.pool.acquire() as connection:
+        async with signed.owner.acquire() as connection:
             transaction = connection.transaction()
             await transaction.start()
             await connection.execute(change)
