@@ -96,6 +96,7 @@ grant delete on late_arrivals to biogate_gateway;  -- notes for the alarms proce
 grant insert, update (epoch, beat_at) on lead_beats to biogate_gateway;
 grant update (device_id, identity_key) on serials to biogate_gateway;
 grant insert on vault to biogate_gateway;
+grant select on audit, waiting_acts to biogate_gateway;
 grant execute on function channels_claim, credentials_activate, enrollments_sweep, retention_drop_chunk,
     retention_drop_quarantined, retention_drop_statuses, sql_logins_end_late, waiting_acts_do, wide_views_follow to biogate_gateway;
 
@@ -138,6 +139,9 @@ grant select on
     device_layouts, device_streams, devices, evidence_keys, evidence_lead, frames, imported_devices, imports, intake_beats,
     layout_channels, layouts, lead_beats, organizations, record_positions, retention_drops, seal_checks, seal_layouts,
     seal_passes, seals, seals_stale, seals_until, statuses, stored_late, unit_spans to biogate_evidence;
+grant select on  -- what events of the trail say of, by digest or in full
+    annotations, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials, reports,
+    shift_entries to biogate_evidence, biogate_operator;
 grant insert, update (token) on checkpoints to biogate_evidence;
 grant insert on evidence_keys, seal_checks, seal_layouts, seal_passes, seals to biogate_evidence;
 grant update (epoch) on evidence_lead to biogate_evidence;
