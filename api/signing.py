@@ -24,7 +24,7 @@ from api.shapes.signatures import Components, NewSignature, SignatureAnswer
 log = structlog.get_logger("api")
 DECIDES = frozenset({"approved", "rejected"})
 """Meanings that are for engineers, as the acts are that decide."""
-WRONG = "or the e-mail address is not yours: nothing is signed"
+WRONG = "is not right, or the e-mail address is not yours: nothing is signed"
 
 
 @dataclass(frozen=True, slots=True)

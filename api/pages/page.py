@@ -181,7 +181,7 @@ def validated(given: Mapping[str, Any], kind: type[Form]) -> Form:
         return kind.model_validate(given)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "form"
+        field = ".".join(map(str, first["loc"])) or first.get("ctx", {}).get("parameter", "form")
         raise BadParameter(field, first["msg"].removeprefix("Value error, ")) from error
 
 

@@ -11,6 +11,7 @@ from api.access.roles import Role, Scope
 from api.http import cursors
 from api.http.bodies import Order
 from api.pages.listing import PageParameters, part
+from api.pages.organization import PENDING_KINDS
 from api.pages.page import OrganizationPage, PageRouter, is_partial
 from api.pages.signatures import signature_block
 from api.queries import pending_acts as queries
@@ -33,7 +34,8 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[PagePara
         (queries.LAST_ID,),
         lambda before, limit: queries.page(database, None, before[0], limit),
     )
-    values: dict[str, Any] = {"acts": [queries.item(row) for row in found.rows], "following": found.following}
+    acts = [queries.item(row) for row in found.rows]
+    values: dict[str, Any] = {"kinds": PENDING_KINDS, "acts": acts, "following": found.following}
     if is_partial(page.request):
         return page.show("partials/pending_acts.html", **values)
     return page.show("pages/pending_acts.html", here=HERE, **values)
@@ -43,7 +45,7 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[PagePara
 async def one(page: OrganizationPage, database: Db, number: ActNumber) -> Response:
     act = await queries.one(database, number)
     values = await signature_block(page, database, f"act/{number}")
-    return page.show("pages/pending_act.html", here=HERE, act=act, **values)
+    return page.show("pages/pending_act.html", here=HERE, act=act, kinds=PENDING_KINDS, **values)
 
 
 @router.post("/pending-acts/{number}/confirm", dependencies=DECIDE)

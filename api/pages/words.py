@@ -45,7 +45,10 @@ def state(document: bytes | None) -> Markup:
     content = None if document is None else msgspec.json.decode(document)
     if not isinstance(content, Mapping):
         return escape(NONE if content is None else _said(content))
-    lines = [Markup("<dt>{}</dt><dd>{}</dd>").format(name, _said(value)) for name, value in content.items()]
+    lines = [
+        Markup("<dt>{}</dt><dd>{}</dd>").format(name, "always" if value == "-infinity" else _said(value))
+        for name, value in content.items()
+    ]
     return Markup('<dl class="facts state">{}</dl>').format(Markup("").join(lines)) if lines else escape(NONE)
 
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from gateway.upkeep.waiting_acts import WAITING
+from schema.evidence.records import DOCUMENTS, DROPPED, NEWEST, ROWS
 from schema.migrate import ALARMS, API, BACKUP, EVIDENCE, GATEWAY, LOGINS, OPERATOR, RIGHTS, WORKER
 from tests.api.tenants import settle
 from tests.roles import as_role
@@ -244,3 +246,17 @@ async def test_the_signer_and_the_backup_read_no_more_than_they_need(roles: dict
             if (role, table) != (ALARMS, "alarm_routes"):
                 with pytest.raises(asyncpg.InsufficientPrivilegeError):
                     await roles[role].fetch(f"select * from {table}")
+
+
+async def test_who_signs_or_verifies_reads_the_records_of_which_the_trail_tells(
+    roles: dict[str, asyncpg.Connection],
+) -> None:
+    for role in (EVIDENCE, OPERATOR):
+        for statement in (NEWEST, DROPPED):
+            await roles[role].fetch(statement, 1)
+        for statement in ROWS.values():
+            await roles[role].fetch(statement, 1, 0, 9, 9)
+        for statement in DOCUMENTS.values():
+            await roles[role].fetch(statement, "device/br-1", "{}", 1)
+    await roles[GATEWAY].fetch(WAITING)
+    await roles[GATEWAY].fetch("select action from audit")

@@ -12,7 +12,7 @@ from tests.api.plant import Plant
 async def change(plant: Plant, subject: str = "device/br-1", why: str = "moved", organization: int = 1) -> None:
     await plant.sql.execute(
         """insert into audit (organization_id, who, action, subject, old, new, why) values
-           ($1, 'eva@example.org', 'device change', $2, '{"title": null, "tags": ["a"]}',
+           ($1, 'eva@example.org', 'device change', $2, '{"title": null, "tags": ["a"], "since": "-infinity"}',
             '{"title": "<b>", "online": true, "key": "0123456789abcdef0123456789abcdef"}', $3)""",
         *(organization, subject, why),
     )
@@ -21,7 +21,7 @@ async def change(plant: Plant, subject: str = "device/br-1", why: str = "moved",
 async def test_events_are_shown_with_what_was_and_what_is(operator: Visitor, plant: Plant) -> None:
     await change(plant)
     words = await operator.words("audit")
-    assert "device change device/br-1 tags a title – key 0123456789ab… title <b> online yes moved" in words
+    assert "device change device/br-1 moved tags a since always title – key 0123456789ab… title <b> online yes" in words
     assert 'href="/app/main/devices/br-1"' in await operator.shown("audit")
 
 

@@ -139,7 +139,7 @@ async def test_an_act_waits_on_the_pages_of_its_thing_until_another_person_confi
     assert "olga olga@example.org approved 20" in await engineer.words("pending-acts/1")
     assert await admin.act("pending-acts/2/refuse", why="not now") == "/app/main/pending-acts/2"
     listed = await engineer.words("pending-acts")
-    assert "setpoints device/br-1 enno@example.org feeding" in listed
+    assert "setpoints that are sent to devices device/br-1 enno@example.org feeding" in listed
     assert listed.count(" refused olga@example.org") == listed.count(" done olga@example.org") == 1
     assert await plant.sql.fetchval("select count(*) from commands") == 0
 

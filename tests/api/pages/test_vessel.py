@@ -298,7 +298,7 @@ async def test_a_stretch_is_corrected_and_the_correction_withdrawn(
     assert "− 0.5 pH" in page
     assert "wrong <buffer>" in page
     wrong = await engineer.post("vessels/br-1/corrections", htmx=True, **(given | {"value": "7"}))
-    assert (wrong.status_code, "factor and offset" in wrong.text) == (422, True)
+    assert (wrong.status_code, "Value: give a value, or factor and offset." in wrong.text) == (422, True)
     plain = await engineer.post("vessels/br-1/corrections/1/withdraw", why="it was right")  # without JavaScript
     assert plain.status_code == 303
     assert "Corrections" not in await engineer.shown("vessels/br-1/now")
