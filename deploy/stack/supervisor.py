@@ -173,10 +173,12 @@ class Supervisor:
         self.paths.prometheus.write_text(scraping.render(urls))
 
     def _evidence_key(self) -> dict[str, str]:
-        """The key that signs the audit trails; made here if there are no secrets to have it among them."""
-        if self.environment.get("BIOGATE_EVIDENCE_DIR") or self.endpoints.access is not None:
-            return {}
+        """The key that signs the audit trails; made here if there are no secrets to have it among them. A key that was
+        made here goes on to sign when there are: what it has signed needs no other."""
         directory = DATA / self.paths.name / "evidence"
+        has_other = self.endpoints.access is not None and not directory.exists()
+        if self.environment.get("BIOGATE_EVIDENCE_DIR") or has_other:
+            return {}
         make_first(directory)
         return {"BIOGATE_EVIDENCE_DIR": str(directory)}
 
