@@ -155,7 +155,7 @@ grant usage on sequence seal_passes_pass_seq to biogate_evidence;
 -- What the audit trail says of records is compared with them: by the process that signs, and by `biogate audit verify`.
 grant select on
     annotations, corrections, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials,
-    pending_acts, reports, shift_entries, signatures to biogate_evidence, biogate_operator;
+    pending_acts, policies, reports, shift_entries, signatures to biogate_evidence, biogate_operator;
 
 -- biogate_operator: `biogate devices`, `quarantine`, `accounts`, `audit`, `import` and the others. Whoever has this login makes
 -- accounts, so it may be anybody to the API; it changes no record either.

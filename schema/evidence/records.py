@@ -90,7 +90,16 @@ select exists (select from public.shift_entries s
 select exists (select from public.reports r
                 where r.organization_id = $3 and 'report/' || r.report_id = $1
                   and encode(sha256(r.document), 'hex') = $2::jsonb ->> 'document_sha256'
-                  and encode(sha256(r.html), 'hex') = $2::jsonb ->> 'html_sha256')""",
+                  and encode(sha256(r.html), 'hex') = $2::jsonb ->> 'html_sha256'
+                  and encode(sha256(r.pdf), 'hex') is not distinct from $2::jsonb ->> 'pdf_sha256')""",
+    "policy change": """
+select $1::text is not null and (
+       $2::jsonb is distinct from (select a.new from public.audit a
+                                    where a.organization_id = $3 and a.action = 'policy change'
+                                    order by a.n desc limit 1)
+       or exists (select from public.policies p
+                   where p.organization_id = $3
+                     and (select bool_and(to_jsonb(p) -> e.key = e.value) from jsonb_each($2::jsonb) e)))""",
     "signature": """
 select exists (select from public.signatures s
                 where s.organization_id = $3 and s.text::jsonb = $2::jsonb and $1::text is not null

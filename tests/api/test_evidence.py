@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,15 @@ import asyncpg
 import pytest
 
 from api.access.roles import Role, Scope
+from schema.evidence.checkpoints import sign_checkpoint
+from schema.evidence.keys import key_id
 from tests.api.accounts import Served, api_key, bearer
 from tests.api.people import ada, api
 from tests.api.signing import TrailSigner
 from tests.api.test_reports import a_run, done, worker_environment
 from tests.api.test_signatures import sign
 from tests.evidence_tampering import Lines, chained, of, said
+from tests.evidence_vectors import key
 from tests.gateway.evidence.sealed_plant import SealedPlant
 from tests.schema.evidence.test_verify import verified
 
@@ -258,3 +263,15 @@ async def test_a_signature_is_proved_and_a_record_that_was_changed_behind_it_is_
     status, says = verified(tmp_path, await bundle(client))
     assert (status, "! signature of ada (ada@example.org, reviewed) on sample/s-1 is broken" in says) == (1, True), says
     await sql.close()
+
+
+async def test_checkpoints_of_other_organizations_in_the_file_are_no_fault(
+    plant: SealedPlant, client: Served, tmp_path: Path
+) -> None:
+    lines = await bundle(client)
+    made = sign_checkpoint(key("first"), 2, 1, bytes(32), at=datetime.now(UTC), before=None)
+    other = {"kind": "checkpoint", "text": made.text, "signature": base64.b64encode(made.signature).decode()}
+    other |= {"key": key_id(key("first")), "token": None}
+    assert verified(tmp_path, [*lines, other]) == verified(tmp_path, lines)
+    status, says = verified(tmp_path, [*lines, other | {"signature": base64.b64encode(bytes(64)).decode()}])
+    assert (status, "no checkpoint of this organization" in says) == (1, True), says

