@@ -139,7 +139,7 @@ grant select on
     device_layouts, device_streams, devices, evidence_keys, evidence_lead, frames, imported_devices, imports, intake_beats,
     layout_channels, layouts, lead_beats, organizations, record_positions, retention_drops, seal_checks, seal_layouts,
     seal_passes, seals, seals_stale, seals_until, statuses, stored_late, unit_spans to biogate_evidence;
-grant select on  -- what events of the trail say of, by digest or in full
+grant select on  -- whose digests are in the trail
     annotations, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials, reports,
     shift_entries to biogate_evidence, biogate_operator;
 grant insert, update (token) on checkpoints to biogate_evidence;
@@ -157,8 +157,9 @@ grant usage on sequence seal_passes_pass_seq to biogate_evidence;
 grant biogate_storing to biogate_operator;
 grant select on
     alarm_acts, alarm_notifications, alarm_rules, alarm_transitions, alarms, annotations, audit, backups, channel_descriptions,
-    checkpoints, device_event_numbers, evidence_keys, record_positions, seal_checks, seal_layouts, seal_passes, seals,
-    seals_stale, seals_until,
+    checkpoints, deviation_attachments, deviation_comments, deviations, device_event_numbers, evidence_keys, lab_analytes,
+    lab_samples, materials, record_positions, reports, seal_checks, seal_layouts, seal_passes, seals, seals_stale, seals_until,
+    shift_entries,
     channel_terms, channel_units, claim_imports, computed_channels, computed_constants, device_cards, enrollments,
     intake_beats, jobs, lead_beats, memberships, organization_channel_terms, retention_drops, retention_holds, run_devices,
     run_phases, run_states, runs, serials, unit_spans, vault to biogate_operator;

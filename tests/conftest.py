@@ -35,7 +35,7 @@ from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
-from schema.migrate import ALARMS, API, GATEWAY, OPERATOR, WORKER, migrate
+from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, OPERATOR, WORKER, migrate
 from tests import known_types, leftovers
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
@@ -390,6 +390,12 @@ def worker_url(database_url: str) -> str:
 def api_url(database_url: str) -> str:
     """The database, by a login that has the rights of the API alone."""
     return as_role(database_url, API)
+
+
+@pytest.fixture
+def evidence_url(database_url: str) -> str:
+    """The database, by a login that has the rights of evidence processes alone."""
+    return as_role(database_url, EVIDENCE)
 
 
 @pytest.fixture

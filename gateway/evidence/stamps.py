@@ -9,6 +9,7 @@ import httpx2
 import structlog
 from cryptography import x509
 
+from gateway.errors import words_of
 from gateway.evidence import metrics
 from gateway.evidence.checkpoint_file import CheckpointFile
 from gateway.runtime.database import Pool
@@ -44,7 +45,7 @@ class Stamps:
             token = await stamped(str(self._url), checkpoint.text, self._roots)
         except TokenRefused as error:
             metrics.STAMPS.labels("failed").inc()
-            log.error("no time stamp", organization=said.organization, checkpoint=said.number, error=str(error))
+            log.error("no time stamp", organization=said.organization, checkpoint=said.number, error=words_of(error))
             return
         await self._pool.execute(KEEP, said.organization, said.number, token)
         self._file.append_token(said.organization, said.number, token)

@@ -108,7 +108,7 @@ class Plant:
 async def claimed_export(url: str, request: dict[str, Any], organization: int = 1) -> ClaimedJob:
     """A job for an export, as its worker gets it."""
     job = ClaimedJob(uuid4(), organization, "eva", "export", request, None, 1)
-    sql = await asyncpg.connect(url)
+    sql = await asyncpg.connect(url, server_settings={"default_transaction_read_only": "off"})
     await sql.execute(
         "insert into jobs (job_id, organization_id, who, kind, request, state, holder, beat_at)"
         " values ($1, $2, 'eva', 'export', $3, 'running', 'w', now())",

@@ -460,7 +460,7 @@ QUESTIONS: dict[str, Question] = {
     "GET /api/v1/shift-log/{entry}": Question(DEVICES),
     "POST /api/v1/shift-log/{entry}/accept": Question((OPERATOR, Scope.DEVICES_WRITE), people=True),
     "GET /api/v1/devices/{device}/card": Question(DEVICES),
-    "GET /api/v1/devices/{device}/clock": Question(DEVICES),
+    "GET /api/v1/devices/{device}/clock": Question(DEVICES, shows=False),
     "PUT /api/v1/devices/{device}/card": Question((ENGINEER, Scope.DEVICES_WRITE), lambda _: {**WHY, "model": "mine"}),
     "GET /api/v1/locations": Question(DEVICES),
     "PUT /api/v1/locations": Question(

@@ -12,7 +12,13 @@ import pytest
 from tests.api.plant import Plant
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
-SESSIONS_ALONE = {f"/api/v1/{path}" for path in ("auth/logout", "auth/password", "organizations", "organizations/join")}
+SESSIONS_ALONE = {
+    f"/api/v1/{path}"
+    for path in (
+        *("auth/logout", "auth/password", "organizations", "organizations/join"),
+        *("signatures", "pending-acts/{number}/confirm"),
+    )
+}
 """Routes that no key may use; they read their bodies by the same function."""
 TAKES_JSON = [
     (method, path)

@@ -19,8 +19,8 @@ KINDS = ("export", "import")
 
 
 @pytest.fixture
-async def worker(gateway_url: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(gateway_url)
+async def worker(worker_url: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(worker_url)
     yield connection
     await connection.close()
 

@@ -14,6 +14,7 @@ import pytest
 from tests.api.tenants import Tenant
 from tests.conftest import with_database
 from tests.forked import Forked
+from tests.roles import forced
 from tests.schema.logins import tenants, with_login
 
 __all__ = ["tenants"]
@@ -101,8 +102,9 @@ async def test_the_commands_verify_and_export_the_audit_trail(
     assert not tenants["beta"].shown(file.read_text())
     assert command(database_url, "audit", "export", "--organization", "alpha", "--to", str(file))[0] == 1
 
+    await forced(database, "truncate checkpoints, evidence_keys")  # those of the tenants are no real ones
     status, said, _ = command(database_url, "audit", "verify", "--organization", "alpha")
-    assert status == 0
+    assert status == 0, said
     assert events[-1]["hash"] in said
     await database.execute("alter table audit disable trigger audit_refuse")
     await database.execute(

@@ -22,8 +22,8 @@ ROWS = 20_000
 
 
 @pytest.fixture
-def worker(gateway_url: str, database_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
-    it = WorkerProcess(gateway_url, database_url, tmp_path / "jobs", tmp_path / "worker.log")
+def worker(worker_url: str, database_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
+    it = WorkerProcess(worker_url, database_url, tmp_path / "jobs", tmp_path / "worker.log")
     yield it
     it.end()
 

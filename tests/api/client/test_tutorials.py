@@ -44,8 +44,8 @@ def test_the_tutorial_is_kept_without_results() -> None:
 
 
 @pytest.fixture
-def worker(gateway_url: str, database_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
-    it = WorkerProcess(gateway_url, database_url, tmp_path / "jobs", tmp_path / "worker.log")
+def worker(worker_url: str, database_url: str, tmp_path: Path) -> Iterator[WorkerProcess]:
+    it = WorkerProcess(worker_url, database_url, tmp_path / "jobs", tmp_path / "worker.log")
     it.start()
     yield it
     it.end()

@@ -16,7 +16,9 @@ from gateway.settings import Settings
 from schema.evidence.key_files import make_first
 from schema.evidence.keys import load_public
 from schema.evidence.verification import ChainVerification, Elsewhere, verify_chain
+from schema.migrate import EVIDENCE
 from tests.gateway.material import settings
+from tests.roles import as_role
 
 WRITE = """
 insert into audit (organization_id, who, action, subject, new, why)
@@ -29,6 +31,8 @@ class Signing:
 
     settings: Settings
     pool: Pool
+    """With the rights of a process that signs."""
+    owner: Pool
     directory: EvidenceDirectory
     lead: EvidenceLead
     signer: Signer
@@ -40,7 +44,7 @@ class Signing:
         await asyncio.wait([self.holding])
 
     async def events(self, count: int, organization: int = 1) -> None:
-        await self.pool.execute(WRITE, organization, count)
+        await self.owner.execute(WRITE, organization, count)
 
     async def sign(self) -> None:
         """One look, as after a start."""
@@ -67,9 +71,12 @@ class Signing:
 async def signing_of(database_url: str, directory: Path, **changes: object) -> AsyncIterator[Signing]:
     """The parts, leading, with a key in `directory`."""
     make_first(directory)
-    chosen = settings(database_url, evidence_dir=directory, **changes)
+    chosen = settings(as_role(database_url, EVIDENCE), evidence_dir=directory, **changes)
     troubles: Troubles = {}
-    async with create_pool(chosen, purpose="evidence") as pool:
+    async with (
+        create_pool(chosen, purpose="evidence") as pool,
+        create_pool(settings(database_url), purpose="tests") as owner,
+    ):
         lead = EvidenceLead(chosen, troubles)
         holding = asyncio.create_task(lead.hold())
         try:
@@ -77,7 +84,7 @@ async def signing_of(database_url: str, directory: Path, **changes: object) -> A
                 await lead.leading.wait()
             own = EvidenceDirectory(chosen)
             signer = Signer(chosen, pool, lead, own, troubles=troubles)
-            yield Signing(chosen, pool, own, lead, signer, troubles, holding)
+            yield Signing(chosen, pool, owner, own, lead, signer, troubles, holding)
         finally:
             holding.cancel()
             await asyncio.wait([holding])

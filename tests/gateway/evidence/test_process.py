@@ -46,8 +46,8 @@ class EvidenceProcess(GatewayProcess):
 
 
 @pytest.fixture
-async def process(database_url: str, broker: Broker, tmp_path: Path) -> AsyncIterator[EvidenceProcess]:
-    one = EvidenceProcess(database_url, broker.url, tmp_path / "key")
+async def process(evidence_url: str, broker: Broker, tmp_path: Path) -> AsyncIterator[EvidenceProcess]:
+    one = EvidenceProcess(evidence_url, broker.url, tmp_path / "key")
     yield one
     one.kill()
 
@@ -106,10 +106,10 @@ async def test_a_line_that_was_torn_by_a_kill_ends_where_the_next_begins(tmp_pat
 
 
 async def test_of_two_one_signs_and_the_other_takes_over(
-    process: EvidenceProcess, database: asyncpg.Connection, database_url: str, broker: Broker, tmp_path: Path
+    process: EvidenceProcess, database: asyncpg.Connection, evidence_url: str, broker: Broker, tmp_path: Path
 ) -> None:
     process.start()
-    other = EvidenceProcess(database_url, broker.url, tmp_path / "other")
+    other = EvidenceProcess(evidence_url, broker.url, tmp_path / "other")
     for name in ("key.pem", "keys.jsonl", "public.pem"):
         (other.directory / name).write_bytes((process.directory / name).read_bytes())
     other.start(ready=False)
@@ -250,7 +250,7 @@ async def test_checkpoints_get_time_stamps_of_a_real_service(
         public = load_public(signing.directory.path / "public.pem")
         elsewhere = Elsewhere(public, signing.directory.file, None, roots)
         assert (await signing.verify(elsewhere=elsewhere)).stamps == 2  # of the table and of the file
-        await signing.pool.execute("alter table checkpoints disable trigger all; update checkpoints set token = 'x'")
+        await signing.owner.execute("alter table checkpoints disable trigger all; update checkpoints set token = 'x'")
         assert (await signing.verify(elsewhere=elsewhere)).faults != []
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -22,15 +23,17 @@ from tests.gateway.material import settings
 
 
 @pytest.fixture
-async def plant(database: asyncpg.Connection) -> SealedPlant:
-    plant = SealedPlant(database)
+async def plant(database: asyncpg.Connection, evidence_url: str) -> AsyncIterator[SealedPlant]:
+    sealer = await asyncpg.connect(evidence_url)
+    plant = SealedPlant(database, sealer)
     await plant.fill("br-1", "br-2")
-    return plant
+    yield plant
+    await sealer.close()
 
 
-async def test_the_leading_process_seals_and_verifies(plant: SealedPlant, database_url: str) -> None:
+async def test_the_leading_process_seals_and_verifies(plant: SealedPlant, evidence_url: str) -> None:
     leading = asyncio.Event()
-    task = SealTask(settings(database_url), leading, {})
+    task = SealTask(settings(evidence_url), leading, {})
     running = [asyncio.create_task(task.seal()), asyncio.create_task(task.verify())]
     try:
         leading.set()

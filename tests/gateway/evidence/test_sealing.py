@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -22,10 +23,12 @@ FRAME = "device_id = (select device_id from devices where name = 'br-1') and tim
 
 
 @pytest.fixture
-async def plant(database: asyncpg.Connection) -> SealedPlant:
-    plant = SealedPlant(database)
+async def plant(database: asyncpg.Connection, evidence_url: str) -> AsyncIterator[SealedPlant]:
+    sealer = await asyncpg.connect(evidence_url)
+    plant = SealedPlant(database, sealer)
     await plant.fill("br-1", "br-2")
-    return plant
+    yield plant
+    await sealer.close()
 
 
 async def test_each_hour_with_frames_is_sealed_once_and_the_trail_vouches_for_it(plant: SealedPlant) -> None:
@@ -257,8 +260,8 @@ async def test_a_pass_is_bounded_and_one_organization_or_device_does_not_hold_up
     assert [tuple(row) for row in made] == [(1, 2), (2, HOURS)]
 
 
-async def test_a_sealing_process_that_is_killed_leaves_nothing_half_done(plant: SealedPlant, database_url: str) -> None:
-    other = await asyncpg.connect(database_url)
+async def test_a_sealing_process_that_is_killed_leaves_nothing_half_done(plant: SealedPlant, evidence_url: str) -> None:
+    other = await asyncpg.connect(evidence_url)
     try:
         async with plant.sql.transaction():
             await plant.sql.execute("select pg_advisory_xact_lock(1635083369, 1)")  # the audit trail is held

@@ -146,7 +146,7 @@ TAMPERINGS = {
 async def signed(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
     """A trail of a dozen events with three checkpoints, and records in it by digest."""
     async with signing_of(database_url, tmp_path / "key") as signing:
-        await signing.pool.execute(DATA)
+        await signing.owner.execute(DATA)
         await signing.digests(2)
         await signing.events(4)
         for _ in range(2):
@@ -155,7 +155,7 @@ async def signed(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
         await signing.sign()
         found = await signing.verify()
         assert (found.faults, found.remarks, found.checkpoints, found.records) == ([], [], 3, 3)
-        await signing.pool.execute(FREE)
+        await signing.owner.execute(FREE)
         yield signing
 
 
@@ -163,19 +163,19 @@ async def signed(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
 async def test_what_the_owner_of_the_tables_changes_is_found(signed: Signing, name: str) -> None:
     statements, words = TAMPERINGS[name]
     off, on = ("set session_replication_role = " + role for role in ("replica", "origin"))
-    await signed.pool.execute(f"{off}; {statements}; {on}")
+    await signed.owner.execute(f"{off}; {statements}; {on}")
     found = await signed.verify()
     assert any(re.search(words, fault) for fault in found.faults), found
 
 
 async def test_each_fault_says_by_which_checkpoint_it_is_certain(signed: Signing) -> None:
-    await signed.pool.execute("update audit set new = '99' where n = 5;" + AGAIN.format(5))
+    await signed.owner.execute("update audit set new = '99' where n = 5;" + AGAIN.format(5))
     found = await signed.verify()
     assert found.certain is None  # the first checkpoint has signed event 5
     assert re.search(r"certain by checkpoint 1 of 20\d\d-", found.faults[0])
-    await signed.pool.execute("alter table audit enable trigger all")
+    await signed.owner.execute("alter table audit enable trigger all")
     await signed.events(2)
-    await signed.pool.execute("alter table audit disable trigger all; update audit set why = 'z' where n = 15")
+    await signed.owner.execute("alter table audit disable trigger all; update audit set why = 'z' where n = 15")
     found = await signed.verify()
     assert re.fullmatch(r"event 15: changed.*; no checkpoint has signed them", found.faults[-1])
 
@@ -185,8 +185,8 @@ async def test_a_forged_history_with_a_key_of_its_own_is_found_by_the_public_key
 ) -> None:
     """The forger makes everything anew: trail, checkpoints, keys and file."""
     real = load_public(signed.directory.path / "public.pem")
-    await signed.pool.execute("truncate checkpoints, evidence_keys, record_positions; update audit set who = 'ida';")
-    await signed.pool.execute(AGAIN.format(1) + "alter table audit enable trigger all")
+    await signed.owner.execute("truncate checkpoints, evidence_keys, record_positions; update audit set who = 'ida';")
+    await signed.owner.execute(AGAIN.format(1) + "alter table audit enable trigger all")
     await signed.lead_ends()
     make_first(tmp_path / "forger")
     async with signing_of(database_url, tmp_path / "forger") as forger:
