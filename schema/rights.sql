@@ -141,7 +141,7 @@ grant select on
     seal_passes, seals, seals_stale, seals_until, statuses, stored_late, unit_spans to biogate_evidence;
 grant select on  -- whose digests are in the trail
     annotations, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials, reports,
-    shift_entries to biogate_evidence, biogate_operator;
+    shift_entries to biogate_evidence;
 grant insert, update (token) on checkpoints to biogate_evidence;
 grant insert on evidence_keys, seal_checks, seal_layouts, seal_passes, seals to biogate_evidence;
 grant update (epoch) on evidence_lead to biogate_evidence;
