@@ -139,9 +139,6 @@ grant select on
     device_layouts, device_streams, devices, evidence_keys, evidence_lead, frames, imported_devices, imports, intake_beats,
     layout_channels, layouts, lead_beats, organizations, record_positions, retention_drops, seal_checks, seal_layouts,
     seal_passes, seals, seals_stale, seals_until, statuses, stored_late, unit_spans to biogate_evidence;
-grant select on  -- what events of the trail say of, by digest or in full
-    annotations, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials, reports,
-    shift_entries to biogate_evidence, biogate_operator;
 grant insert, update (token) on checkpoints to biogate_evidence;
 grant insert on evidence_keys, seal_checks, seal_layouts, seal_passes, seals to biogate_evidence;
 grant update (epoch) on evidence_lead to biogate_evidence;
