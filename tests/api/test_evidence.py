@@ -270,8 +270,8 @@ async def test_checkpoints_of_other_organizations_in_the_file_are_no_fault(
 ) -> None:
     lines = await bundle(client)
     made = sign_checkpoint(key("first"), 2, 1, bytes(32), at=datetime.now(UTC), before=None)
-    other = {"kind": "checkpoint", "text": made.text, "signature": base64.b64encode(made.signature).decode()}
-    other |= {"key": key_id(key("first")), "token": None}
+    other: dict[str, str | None] = {"kind": "checkpoint", "text": made.text}
+    other |= {"signature": base64.b64encode(made.signature).decode(), "key": key_id(key("first")), "token": None}
     assert verified(tmp_path, [*lines, other]) == verified(tmp_path, lines)
     status, says = verified(tmp_path, [*lines, other | {"signature": base64.b64encode(bytes(64)).decode()}])
     assert (status, "no checkpoint of this organization" in says) == (1, True), says
