@@ -85,7 +85,7 @@ def test_secrets_are_in_files_of_their_owner_and_nowhere_else(up: Up) -> None:
     words += [path.read_text().strip() for path in secrets.iterdir() if path.suffix in (".password", ".key", ".secret")]
     words += [line.split(",")[1] for line in (state(up) / "claims.csv").read_text().splitlines()[1:]]
     words += re.findall(r'"password": ?"([^"]+)"', "".join(path.read_text() for path in state(up).glob("*.identity")))
-    assert len(words) == 1 + 8 + 3 + 3
+    assert len(words) == 1 + 9 + 3 + 3
     seen = [up.said, up.paths.env.read_text(), *(log.read_text() for log in up.paths.log.glob("*.log"))]
     for process in Path("/proc").glob("[0-9]*"):
         try:
