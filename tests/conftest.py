@@ -40,6 +40,7 @@ from tests import known_types, leftovers
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
 from tests.roles import as_role, drop_logins, make_logins
+from tests.roles import logins as all_logins
 
 __all__ = ["no_port_is_left", "no_process_is_left"]
 
@@ -268,6 +269,8 @@ async def fresh_database(maintenance: asyncpg.Connection, postgres_url: str, tem
     """The URL of a copy of `template`, dropped at the end."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     await maintenance.execute(f"create database {name} template {template} strategy file_copy")
+    if template != "template0":
+        await maintenance.execute(f"grant connect, temporary on database {name} to {all_logins()}")
     yield with_database(postgres_url, name)
     await maintenance.execute(f"drop database {name} with (force)")
 

@@ -38,8 +38,8 @@ PAGES = sorted((CHECKOUT / "docs" / "runbooks").glob("*.md"))
 MENDED_S = 60
 END_SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'biogate-%'"
 ELSEWHERE = ("127.0.0.1:9090", "dmesg", "chronyc", "canary", "127.0.0.1:8003")
-"""A Prometheus, which `make up` does not start; the kernel's log, which not everybody may read; a time service; a canary,
-whose login takes long to make."""
+"""A Prometheus, which `make up` does not start; the kernel's log, which not everybody may read; a time service;
+a canary, whose login takes long to make."""
 NOTHING_YET = "metrics biogate_write_failures"
 """Has a figure for each error there was."""
 NO_FILE = "No such file"

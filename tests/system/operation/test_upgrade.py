@@ -54,7 +54,9 @@ def version(directory: Path, migrations: list[Path], scratch: str = "") -> dict[
         CHECKOUT / "schema", directory / "schema", ignore=shutil.ignore_patterns("migrations", "__pycache__")
     )
     if not scratch:
-        (directory / "schema" / "rights.sql").write_text("select 1")  # today's names tables that an older schema does not have
+        (directory / "schema" / "rights.sql").write_text(
+            "select 1"
+        )  # today's names tables that an older schema does not have
     (directory / "gateway").symlink_to(CHECKOUT / "gateway")
     (directory / "schema" / "migrations").mkdir()
     for path in migrations:
