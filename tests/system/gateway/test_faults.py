@@ -136,14 +136,19 @@ async def test_a_database_that_ends_all_connections_again_and_again_costs_nothin
     [{"receive_maximum": 50, "linger_ms": 20}, {"window_bytes": 2**20, "batch_bytes": 2**16, "batch_frames": 50}],
 )
 async def test_a_full_window_stops_the_intake_keeps_memory_bounded_and_goes_on(
-    gateway: GatewayProcess, broker: Broker, device: str, database: asyncpg.Connection, limit: dict[str, Any]
+    gateway: GatewayProcess,
+    broker: Broker,
+    device: str,
+    database: asyncpg.Connection,
+    limit: dict[str, Any],
+    database_url: str,
 ) -> None:
     """The database stands still: with the window full, the broker keeps what is published meanwhile."""
     gateway.forked = False  # for its memory
     gateway.start(**limit)
     publisher = Publisher(broker.port, device, pause_s=0.0002, padding=1000)
     publisher.wait_published(200)
-    blocked = await asyncpg.connect(gateway.environment["BIOGATE_DATABASE_URL"])
+    blocked = await asyncpg.connect(database_url)
     async with blocked.transaction():
         await blocked.execute("lock table frames in access exclusive mode")
         publisher.wait_published(8000)
