@@ -29,7 +29,7 @@ class SealedPlant(Plant):
     def __init__(self, connection: asyncpg.Connection, sealer: asyncpg.Connection | None = None) -> None:
         """`sealer` seals and verifies; without one the owner of the tables does."""
         super().__init__(connection)
-        self.sealer = sealer or connection
+        self._sealer = sealer
         self.devices: dict[str, int] = {}
         self.layout_id = 0
 
@@ -72,7 +72,7 @@ class SealedPlant(Plant):
 
     async def seal(self, now: datetime = NOW) -> None:
         """Seal all that is due then."""
-        while await Sealing(self.sealer).seal(now):
+        while await Sealing(self._sealer or self.sql).seal(now):
             pass
 
     async def verified(self, *names: str) -> Verified:
@@ -80,7 +80,7 @@ class SealedPlant(Plant):
         found, passes = Verified(), SealedPasses({1: 10**9})
         for name in names or self.devices:
             device = SealedDevice(self.devices[name], name, 1)
-            found.add(await verify_device(self.sealer, device, Span(BEGIN - HOUR, END + HOUR), passes))
+            found.add(await verify_device(self._sealer or self.sql, device, Span(BEGIN - HOUR, END + HOUR), passes))
         return found
 
     async def mark_time(self, now: datetime) -> None:
