@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
@@ -27,6 +27,7 @@ from api.queries import (
     telemetry_raw,
 )
 from api.queries.deadline import Deadline
+from api.queries.selected_times import edges_warnings, hours_since, is_future, until, whole_range
 from api.queries.selection import Selected, Selection
 from api.queries.shown_units import ShownUnits
 from api.queries.telemetry_buckets import AGGREGATES, BucketRows, BucketWish, texts
@@ -208,7 +209,7 @@ class Reading:
             fill=fill,
             columns=table.columns,
             rows=rows,
-            warnings=[*self._edges_warnings(selected, wish.division), *await self._silence(selected, rows)],
+            warnings=[*edges_warnings(selected, wish.division), *await self._silence(selected, rows)],
         )
 
     def _wish(self, selected: Selected) -> BucketWish:
@@ -229,7 +230,7 @@ class Reading:
 
     def _chosen_width(self, selected: Selected) -> timedelta:
         assert self._asked.max_points is not None
-        begin, end = _whole_range(selected)
+        begin, end = whole_range(selected)
         found = times.fitting_bucket(begin, end, self._asked.max_points)
         if found is None:
             raise TooMuch("no round width is wide enough: ask for a shorter time, or for more max_points")
@@ -240,7 +241,7 @@ class Reading:
         count = sum(wish.division.count(one.begin, one.end) for one in selected.selections)
         if count * max(1, width) <= MOST_VALUES:
             return
-        begin, end = _whole_range(selected)
+        begin, end = whole_range(selected)
         most = MOST_VALUES // max(1, width) // len(selected.selections)
         bucket = times.fitting_bucket(begin, end, most)
         advice = f"use bucket={bucket}" if bucket else "ask for a shorter time"
@@ -268,17 +269,6 @@ class Reading:
     def _bucket_header(table: Columns) -> list[str]:
         said = (f"{title(one.channel, one.unit)} {one.aggregate}" for one in table.columns)
         return told_apart(["device", "time", *said])
-
-    @staticmethod
-    def _edges_warnings(selected: Selected, division: Division) -> list[str]:
-        begin, end = _whole_range(selected)
-        edges = division.grid(begin, begin + times.MICROSECOND).edges, division.grid(end - times.MICROSECOND, end).edges
-        found = []
-        if edges[0][0] != times.microseconds(begin):
-            found.append("`from` is inside a bucket: the first bucket holds only what came from then on")
-        if edges[1][-1] != times.microseconds(end):
-            found.append("`to` is inside a bucket: the last bucket holds only what came before")
-        return found
 
     # -- at, plot, latest
 
@@ -348,7 +338,7 @@ class Reading:
                 for it in units.latest([*values, *by_name.values()])
                 if it.channel in names[item.device]
             ]
-            looked_at.append(_until(one, item.time, asked.max_age))
+            looked_at.append(until(one, item.time, asked.max_age))
         units.check()
         selected = self._selected = replace(selected, selections=tuple(looked_at))
         if self._format == "csv":
@@ -365,14 +355,14 @@ class Reading:
     def _hours(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
         if not self._asked.hours or self._run is None:
             return None
-        return [_hours_since(self._run.begin, row) for row in rows]
+        return [hours_since(self._run.begin, row) for row in rows]
 
     def _json(self, selected: Selected, *, warnings: Sequence[str] = (), **given: Any) -> Response:
         asked = self._asked
         ranged = self._mode in shapes.RANGED
         usual: dict[str, Any] = {"method": None, "bucket": None, "fill": None, "columns": [], "rows": []}
         usual |= {"qualities": None, "originals": None, "series": [], "latest": [], "truncated": False, "next": None}
-        late = ["`to` is in the future: more may come"] if ranged and _is_future(selected) else []
+        late = ["`to` is in the future: more may come"] if ranged and is_future(selected) else []
         return answers.json(
             TelemetryRead(
                 mode=self._mode,
@@ -392,25 +382,3 @@ class Reading:
                 **(usual | given),
             )
         )
-
-
-def _until(wanted: Selection, newest: str | None, max_age: timedelta) -> Selection:
-    """Return the selection with the time in which its newest samples are."""
-    end = times.FIRST if newest is None else times.parse_instant(newest)
-    return replace(
-        wanted, begin=end - max_age if end - times.FIRST > max_age else times.FIRST, end=end + times.MICROSECOND
-    )
-
-
-def _hours_since(since: datetime, row: Sequence[Any]) -> float:
-    """Return the time of a row, which is device, time and values, in hours since then."""
-    return round((datetime.fromisoformat(row[1]) - since) / timedelta(hours=1), 6)
-
-
-def _whole_range(selected: Selected) -> tuple[datetime, datetime]:
-    """Return the time that holds those of all devices."""
-    return min(one.begin for one in selected.selections), max(one.end for one in selected.selections)
-
-
-def _is_future(selected: Selected) -> bool:
-    return _whole_range(selected)[1] > datetime.now(UTC)

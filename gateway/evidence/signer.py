@@ -133,6 +133,8 @@ class Signer:
     async def _unsigned(self, head: asyncpg.Record) -> list[datetime]:
         """The time of the oldest event that is not signed, if there is one."""
         last = self.newest.get(head["organization_id"])
+        if last is not None and last.says.n >= head["n"]:
+            return []
         at = await self._pool.fetchval(OLDEST_UNSIGNED, head["organization_id"], last.says.n if last else 0)
         return [] if at is None else [at]
 

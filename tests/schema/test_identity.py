@@ -131,7 +131,8 @@ async def test_no_function_that_writes_is_open_to_who_shows_nothing(
         "select api.shift_entry('x', null, '{}', null, $1)",
         "select api.export_note('x', '{}', $1)",
     ):
-        await refused(stolen, statement, EVA)
+        for name in (EVA, "biogate", "somebody", "device r1", "gateway main"):  # nor in the name of what is no person
+            await refused(stolen, statement, name)
     for statement in (
         "select api.log_out($1, null)",
         "select api.session_end($1, null)",
