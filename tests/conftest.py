@@ -14,12 +14,11 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import asyncpg
 import hypothesis
@@ -35,12 +34,12 @@ from deploy.stack.local import database as database_of
 from deploy.stack.local import erase
 from deploy.stack.paths import BIOGATE, Paths
 from deploy.stack.ports import any_free
-from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, OPERATOR, WORKER, migrate
-from tests import known_types, leftovers
+from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, OPERATOR, WORKER
+from tests import known_types
+from tests.databases import fresh_database, made_template, set_password, with_database
 from tests.leftovers import no_port_is_left, no_process_is_left
 from tests.processes import GatewayProcess
 from tests.roles import as_role, drop_logins, make_logins
-from tests.roles import logins as all_logins
 
 __all__ = ["no_port_is_left", "no_process_is_left"]
 
@@ -113,11 +112,6 @@ class Broker:
         return self.server.certificate_port
 
 
-def with_database(url: str, name: str) -> str:
-    """The URL of another database of the same server."""
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-
-
 @dataclass(frozen=True)
 class Shared:
     """What all tests of a run have in common, under the name of the run."""
@@ -154,47 +148,6 @@ def hasty_servers(name: str) -> Iterator[Local]:
     with deploy.stack.local(name, postgres_settings=HASTY) as local:
         asyncio.run(set_password(local.database_url))
         yield local
-
-
-async def set_password(url: str) -> None:
-    """Set the password that the login has already."""
-    connection = await asyncpg.connect(url)
-    statement = "select format('alter role %I password %L', current_user, $1::text)"
-    await connection.execute(await connection.fetchval(statement, unquote(urlsplit(url).password or "")))
-    await connection.close()
-
-
-async def make_template(postgres_url: str, template: str) -> None:
-    """Migrate a database that nobody uses afterwards, and so can be copied in no time."""
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"create database {template} template template0")
-    connection = await asyncpg.connect(with_database(postgres_url, template))
-    await migrate(connection)
-    await connection.close()
-    # TimescaleDB's scheduler would connect to it, and so forbid the copying
-    await admin.execute(f"alter database {template} with allow_connections false")
-    await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", template)
-    await admin.close()
-
-
-async def drop_database(postgres_url: str, name: str) -> None:
-    admin = await asyncpg.connect(postgres_url)
-    await admin.execute(f"drop database if exists {name} with (force)")
-    await admin.close()
-
-
-@contextmanager
-def made_template(postgres_url: str, template: str) -> Iterator[None]:
-    """Made, and dropped at the end of the run, by which tests must have dropped their own databases and logins."""
-    left: list[str] = []
-    try:
-        asyncio.run(make_template(postgres_url, template))
-        yield
-        if "BIOGATE_TEST_DATABASE_URL" not in os.environ:  # on another server may be those of other runs
-            left = asyncio.run(leftovers.databases(postgres_url))
-    finally:
-        asyncio.run(drop_database(postgres_url, template))
-    assert not left, f"tests have left {left}"
 
 
 SHARED = pytest.StashKey[Shared]()
@@ -262,17 +215,6 @@ def template(shared: Shared, postgres_url: str) -> Iterator[str]:
     """The name of a migrated database that is only copied."""
     with nullcontext() if shared.ports.exists() else made_template(postgres_url, shared.template):
         yield shared.template
-
-
-@asynccontextmanager
-async def fresh_database(maintenance: asyncpg.Connection, postgres_url: str, template: str) -> AsyncIterator[str]:
-    """The URL of a copy of `template`, dropped at the end."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    await maintenance.execute(f"create database {name} template {template} strategy file_copy")
-    if template != "template0":
-        await maintenance.execute(f"grant connect, temporary on database {name} to {all_logins()}")
-    yield with_database(postgres_url, name)
-    await maintenance.execute(f"drop database {name} with (force)")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -17,7 +17,7 @@ def as_role(url: str, role: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{name}:{name}@{parts.hostname}:{parts.port}"))
 
 
-def logins() -> str:
+def all_logins() -> str:
     """The role that all logins have, which a database lets in: `biogate sql-login` of a test takes that from everybody,
     in all databases of the server."""
     return _login("biogate_logins")
@@ -29,17 +29,17 @@ def _login(role: str) -> str:
 
 async def make_logins(maintenance: asyncpg.Connection) -> None:
     """Make a login for each role, for all databases of the server. The roles exist: something was migrated."""
-    await maintenance.execute(f"create role {logins()} nologin")
+    await maintenance.execute(f"create role {all_logins()} nologin")
     for role in LOGINS:
         more = "replication" if role == BACKUP else ""
         name = _login(role)
-        await maintenance.execute(f"create role {name} login password '{name}' {more} in role {role}, {logins()}")
+        await maintenance.execute(f"create role {name} login password '{name}' {more} in role {role}, {all_logins()}")
 
 
 async def drop_logins(maintenance: asyncpg.Connection) -> None:
     for role in LOGINS:
         await maintenance.execute(f"drop role if exists {_login(role)}")
-    await maintenance.execute(f"drop role if exists {logins()}")
+    await maintenance.execute(f"drop role if exists {all_logins()}")
 
 
 async def forced(connection: asyncpg.Connection, statement: str, *arguments: Any) -> None:

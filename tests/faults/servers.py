@@ -20,7 +20,7 @@ import deploy.stack
 from deploy.stack import Local, Mosquitto, Postgres, StackServer
 from deploy.stack.paths import Paths
 from deploy.stack.ports import any_free
-from tests.conftest import make_template, with_database
+from tests.databases import make_template, with_database
 from tests.processes import wait_until
 
 TEMPLATE = "biogate_template"

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from tests.conftest import fresh_database
+from tests.databases import fresh_database
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.api.tenants import Tenant
-from tests.conftest import with_database
+from tests.databases import with_database
 from tests.forked import Forked
 from tests.roles import forced
 from tests.schema.logins import tenants, with_login

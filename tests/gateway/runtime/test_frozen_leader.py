@@ -21,7 +21,7 @@ from gateway.leader import CellLead
 from gateway.runtime.database import Troubles, connect, create_pool
 from gateway.runtime.lead import LOCK, Lead
 from gateway.settings import Settings
-from tests.conftest import with_database
+from tests.databases import with_database
 from tests.gateway.material import Quick, settings, until
 
 LEADS = pytest.mark.parametrize(

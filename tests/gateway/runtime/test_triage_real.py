@@ -14,7 +14,8 @@ from gateway.items import Item
 from gateway.runtime.database import Pool, create_pool
 from gateway.runtime.triage import TriageVerdict, sqlstate, triage
 from schema.topics import Kind
-from tests.conftest import Broker, with_database
+from tests.conftest import Broker
+from tests.databases import with_database
 from tests.gateway.material import admitted, counts, make_writer, settings, until
 from tests.gateway.runtime.outlived import items, outlives, own, role, told
 from tests.gateway.test_path import publish

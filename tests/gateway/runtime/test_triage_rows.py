@@ -21,7 +21,7 @@ from gateway.runtime.database import Pool, create_pool
 from schema.migrate import migrate
 from schema.reasons import Reason
 from schema.topics import Kind
-from tests.conftest import with_database
+from tests.databases import with_database
 from tests.gateway.material import DAY_MS, NOW_MS, admitted, counts, frames, make_writer, settings, totals
 from tests.gateway.runtime.outlived import items, outlives, own, role, told
 

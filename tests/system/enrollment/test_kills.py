@@ -23,7 +23,8 @@ import pytest_asyncio
 from deploy.stack import Local, Postgres
 from deploy.stack.ports import any_free
 from schema.migrate import migrate
-from tests.conftest import Broker, with_database
+from tests.conftest import Broker
+from tests.databases import with_database
 from tests.faults.servers import signal_all, start_again
 from tests.gateway.enrollment.handshake import Handshake
 from tests.mqtt import Client, Refused

@@ -10,7 +10,7 @@ import asyncpg
 
 from deploy.backup.tools import program
 from schema.migrate import migrate
-from tests.conftest import with_database
+from tests.databases import with_database
 from tests.gateway.evidence.sealed_plant import BEGIN, HOURS, SealedPlant
 from tests.system.operation.test_backup import Place, place
 

@@ -18,7 +18,8 @@ import pytest
 
 from device_sim.journal import Produced, read
 from schema.migrate import MIGRATIONS, pending
-from tests.conftest import Broker, with_database
+from tests.conftest import Broker
+from tests.databases import with_database
 from tests.device_sim.subscriber import start
 from tests.gateway.cell import eventually
 from tests.gateway.publisher import Publisher
