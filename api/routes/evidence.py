@@ -20,7 +20,7 @@ CODE = {"schema": {"type": "string"}, "example": "the program"}
 
 @router.get(
     "/evidence",
-    summary="Evidence that can be checked without us: a bundle of JSON Lines",
+    summary="Evidence that can be checked without Biogate: a bundle of JSON Lines",
     description="Rows of the audit trail, checkpoints and keys, seals, frames, signatures and hashes of files; "
     "docs/evidence.md has the format. Without parameters it is the whole trail. `frames=true` needs the scope "
     "telemetry:read, too.",
