@@ -78,6 +78,10 @@ create table record_positions (
     primary key (organization_id, kind)
 );
 
+-- The newest of each organization is asked for every half minute.
+create index lab_samples_organization on lab_samples (organization_id, lab_sample_id);
+create index materials_organization on materials (organization_id, material_id);
+
 -- Events of devices have no number of their own: here each has one, in the order of storing.
 create table device_event_numbers (
     number          bigint generated always as identity primary key,
@@ -319,6 +323,7 @@ grant select on api.checkpoints, api.evidence_keys to biogate_api;
 -- migrate: rollback
 
 drop view api.evidence_keys, api.checkpoints;
+drop index materials_organization, lab_samples_organization;
 drop trigger backups_audit_take on backups;
 drop trigger backups_audit_verify on backups;
 drop trigger migrations_audit on _pogo_migration;
