@@ -1,16 +1,14 @@
 // Alarms: lists ask for themselves anew when one changes, and marks outlive that.
 
-import { Feed, changed, seldom } from "./app.js";
+import { followAlarms } from "./app.js";
 
 const marks = () => [...document.querySelectorAll('input[name="alarm"][form]')];
 let marked = new Set();
 
-new Feed("/api/v1/ws/alerts", {}, { transitions: seldom(() => changed("alarms")) });
+followAlarms();
 
 document.addEventListener("change", ({ target }) => {
   if (target.matches("[data-mark-all]")) for (const one of marks()) one.checked = target.checked;
-});
-document.addEventListener("htmx:before:swap", () => {
   marked = new Set(marks().filter((one) => one.checked).map((one) => one.value));
 });
 document.addEventListener("htmx:after:swap", () => {

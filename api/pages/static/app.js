@@ -117,6 +117,12 @@ export function seldom(act) {
   };
 }
 
+/** Have what shows alarms ask for itself anew when one changes, and when the feed begins: until then nobody told of changes. */
+export function followAlarms(parameters = {}) {
+  const anew = seldom(() => changed("alarms"));
+  new Feed("/api/v1/ws/alerts", parameters, { snapshot: anew, transitions: anew });
+}
+
 /** A function that works without a word of failure, for what the trouble line or the page says already. */
 export const quietly = (work) => (...facts) => void work(...facts).catch(() => {});
 

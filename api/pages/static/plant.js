@@ -1,6 +1,6 @@
 // The plant: values as they are committed, and a trend beside them.
 
-import { Feed, ask, changed, put, quietly, said } from "./app.js";
+import { Feed, ask, followAlarms, put, quietly, said } from "./app.js";
 
 const LOOK_BACK_MIN = 120, TREND = "dissolved_oxygen";
 const grid = document.getElementById("vessels");
@@ -69,7 +69,7 @@ function follow() {
 }
 
 follow();
-new Feed("/api/v1/ws/alerts", {}, { transitions: () => changed("alarms") });
+followAlarms();
 document.addEventListener("htmx:after:swap", () => {
   follow();
   for (const device of values.keys()) show(device);

@@ -1,6 +1,6 @@
 // A vessel: charts of chosen channels on one time axis, to the pixel, live at its right edge.
 
-import { Feed, ask, changed, localize, put, quietly, said } from "./app.js";
+import { Feed, ask, followAlarms, localize, put, quietly, said } from "./app.js";
 import { INKS, axis, coloursOf, curve, fill, names, phases, seconds, within } from "./plots.js";
 
 const root = document.getElementById("charts"), at = document.getElementById("at");
@@ -382,7 +382,7 @@ if (charts.length) {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 }
 new Feed("/api/v1/ws/live-data", { rate: 1, device: facts.device }, { snapshot: take, changes: take });
-new Feed("/api/v1/ws/alerts", { device: facts.device }, { transitions: () => changed("alarms") });
+followAlarms({ device: facts.device });
 document.body.addEventListener("changed", () => {
   for (const [n, key] of document.querySelectorAll('[name="key"]').entries()) key.value = `${Date.now()}-${Math.random().toString(36).slice(2)}-${n}`;
   if (charts.length) again();

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.async_api import Browser, Locator, expect
+from playwright.async_api import Browser, Locator, WebSocketRoute, expect
 
 from tests.api.alarms import become, evaluator
 from tests.api.live import Floor
@@ -41,6 +43,21 @@ async def test_an_alarm_comes_by_itself_and_is_acknowledged_by_mouse(
     await expect(rows(eva)).to_have_count(0)
     await expect(eva.page.get_by_role("alert")).to_have_count(0)
     assert await site.plant.sql.fetchval("select state from alarms") == "acknowledged"
+
+
+async def test_what_was_raised_before_the_feed_began_is_shown(site: Site, floor: Floor, eva: Visitor) -> None:
+    is_raised = asyncio.Event()
+
+    async def late(socket: WebSocketRoute) -> None:
+        await is_raised.wait()
+        socket.connect_to_server()
+
+    await eva.page.route_web_socket(re.compile("/ws/alerts"), late)
+    await eva.go("/app/main/alarms")
+    await expect(eva.page.get_by_text("No alarm stands")).to_be_visible()
+    await floor.raised()
+    is_raised.set()
+    await expect(rows(eva)).to_have_count(1)  # sooner than the list asks by itself
 
 
 async def test_an_alarm_is_shelved_by_keyboard_alone_from_its_own_page(
