@@ -30,8 +30,11 @@ function take(message) {
     values.set(one.device, { ...values.get(one.device), ...one.values });
     show(one.device);
   }
-  put(document.getElementById("live"), "live");
+  sayLive();
 }
+
+/** Say that values come by themselves, once they have. */
+const sayLive = () => values.size && put(document.getElementById("live"), "live");
 
 function draw(device) {
   const box = card(device)?.querySelector(".trend"), { title, unit, points } = trends.get(device), there = points.map(([, value]) => value).filter((value) => value !== null);
@@ -72,6 +75,7 @@ follow();
 followAlarms();
 document.addEventListener("htmx:after:swap", () => {
   follow();
+  sayLive(); // what came says what it says where nothing follows
   for (const device of values.keys()) show(device);
   for (const device of trends.keys()) draw(device);
 });
