@@ -151,19 +151,22 @@ grant usage on sequence seal_passes_pass_seq to biogate_evidence;
 
 -- What the audit trail says of records is compared with them: by the process that signs, and by `biogate audit verify`.
 grant select on
-    annotations, corrections, deviation_attachments, deviation_comments, deviations, lab_analytes, lab_samples, materials,
-    pending_acts, policies, reports, shift_entries, signatures to biogate_evidence, biogate_operator;
+    alarm_rules, annotations, computed_channels, corrections, deviation_attachments, deviation_comments, deviations, devices,
+    lab_analytes, lab_samples, locations, materials, memberships, pending_acts, policies, report_templates, reports,
+    retention_holds, run_devices, run_phases, runs, shift_entries, signatures to biogate_evidence, biogate_operator;
+grant select (organization_id, name, definition, address) on alarm_routes to biogate_evidence, biogate_operator;
+grant select (key_id, organization_id, name, role, scopes, ended_at) on api_keys to biogate_evidence;
+grant select (user_id, email, disabled, verified) on users to biogate_evidence;
 
 -- biogate_operator: `biogate devices`, `quarantine`, `accounts`, `audit`, `import` and the others. Whoever has this login makes
 -- accounts, so it may be anybody to the API; it changes no record either.
 grant biogate_storing to biogate_operator;
 grant select on
-    alarm_acts, alarm_notifications, alarm_rules, alarm_transitions, alarms, annotations, audit, backups, channel_descriptions,
+    alarm_acts, alarm_notifications, alarm_transitions, alarms, audit, backups, channel_descriptions,
     checkpoints, device_event_numbers, evidence_keys, record_positions, seal_checks, seal_layouts, seal_passes, seals,
     seals_stale, seals_until,
-    channel_terms, channel_units, claim_imports, computed_channels, computed_constants, device_cards, enrollments,
-    intake_beats, jobs, lead_beats, memberships, organization_channel_terms, retention_drops, retention_holds, run_devices,
-    run_phases, run_states, runs, serials, unit_spans, vault to biogate_operator;
+    channel_terms, channel_units, claim_imports, computed_constants, device_cards, enrollments, intake_beats, jobs, lead_beats,
+    organization_channel_terms, retention_drops, run_states, serials, unit_spans, vault to biogate_operator;
 grant select (key_id, organization_id, name, role, scopes, created_by, created_at, expires_at, ended_at) on api_keys
    to biogate_operator;
 grant select (username, device_id, cell, generation, kind, client_id, salt, verifier, wanted, applied, created_at, applied_at,

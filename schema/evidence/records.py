@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 
 from schema.evidence.events import AuditEvent
+from schema.evidence.standing import StandingCheck
 
 DIGEST = "records digest"
 """The action of the events that have digests."""
@@ -182,6 +183,7 @@ class RecordCheck:
     def __init__(self, connection: asyncpg.Connection, organization: int) -> None:
         self._connection, self._organization = connection, organization
         self._last: dict[str, int] = {}
+        self._standing = StandingCheck(connection, organization)
         self.faults: list[str] = []
         self.remarks: list[str] = []
         self.checked = 0
@@ -193,12 +195,18 @@ class RecordCheck:
                 await self._digest(event.n, kind, said)
             return
         said = event.fields
+        self._standing.event(event.n, said)
         action = DOCUMENTS_ALIKE.get(said["action"], said["action"])
         if action in DOCUMENTS:
             self.checked += 1
             given = said["subject"], json.dumps(said["new"]), self._organization
             if not await self._connection.fetchval(DOCUMENTS[action], *given):
                 self.faults.append(f"{said['subject']}: what event {event.n} ({said['action']}) says of it was changed")
+
+    async def end(self) -> None:
+        """Compare what stands now with all events."""
+        self.faults += await self._standing.faults()
+        self.checked += self._standing.checked
 
     async def _digest(self, n: int, kind: str, said: dict[str, Any]) -> None:
         if kind not in ROWS:

@@ -106,6 +106,7 @@ class _Run:
         while held is not None:
             held = await self._event(held, stream)
         self._walk.end()
+        await self._records.end()
         self._tell()
 
     async def _event(self, event: AuditEvent, stream: AsyncIterator[AuditEvent]) -> AuditEvent | None:

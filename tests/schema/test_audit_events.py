@@ -52,6 +52,10 @@ def test_only_events_that_say_all_by_their_action_have_no_state() -> None:
     assert {action for _, action, _, old, new in events if old is new is None} == STATELESS
 
 
+UNRECORDED_HERE = ["deviation/DEV-2026-0077", "user/eva@x.org"]
+"""What this test itself puts into tables."""
+
+
 async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyncpg.Connection) -> None:
     known: set[tuple[int, int]] = set()
     for statement, expected in STEPS:
@@ -67,9 +71,9 @@ async def test_every_event_has_its_subject_the_old_state_and_the_new(begun: asyn
     called = {row["funcid"] for row in await begun.fetch("select funcid from pg_stat_user_functions")}
     writing = await begun.fetch("select oid, proname from pg_proc where prosrc ~ 'insert into audit'")
     assert [row["proname"] for row in writing if row["oid"] not in called] == [], "they write events of no step"
-    for organization in (1, 2):
+    for organization, faults in ((1, UNRECORDED_HERE), (2, [])):
         verified = await verify_chain(begun, organization, Elsewhere())
-        assert verified.faults == []
+        assert [fault.partition(":")[0] for fault in verified.faults] == faults
         assert verified.events > 0
 
 

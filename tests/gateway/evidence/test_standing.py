@@ -1,0 +1,151 @@
+"""What the owner of the tables writes over, puts in or takes away of what stands now: each is found by its subject."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from schema.evidence.events import events
+from schema.evidence.standing import KINDS, StandingCheck
+from tests.gateway.evidence.signing import Signing, signing_of
+
+RULE = {"enabled": True, "priority": "high", "title": "hot"}
+DATA = f"""
+insert into organizations (name, title) values ('north', 'North');
+insert into users (email, name, password_hash) values ('eva@x.org', 'Eva', 'x'), ('ida@x.org', 'Ida', 'x');
+insert into devices (name) values ('br-1');
+select set_config('biogate.organization', '1', false);
+select api.alarm_rule_put('hot', '{json.dumps(RULE)}', null, 'eva', 'y');
+select api.alarm_rule_put('cold', '{json.dumps(RULE)}', null, 'eva', 'y');
+select api.alarm_rule_remove('cold', null, 'eva', 'y');
+select api.alarm_route_put('chat', '{{"enabled": true}}', 'sealed', 'mailto://a', null, 'eva', 'y');
+select computed_channel_put(1, 'our', '{{"formula": "ph + 1", "inputs": {{"ph": null}}}}', null, 'eva', 'y');
+select api.report_template_put('batch', 'batch', '{{"sections": []}}', null, 'eva', 'y');
+select api.location_put('hall', 'site', '', 'eva', 'y');
+select api.deviation_open('hot', 'very', 'minor', '{{x}}', '[]', null, null, 'eva');
+select api.deviation_change('DEV-' || extract(year from now()) || '-0001', '{{"severity": "major"}}', 1, 'eva', 'y');
+select run_create(1, 'B-1', array[1], '2026-03-01 10:00+02', '{{"strain": "CHO", "note": "x"}}', 'eva', 'y');
+select run_change(1, 'B-1', null, '{{"note": null, "recipe": "R"}}', 1, 'eva', 'y');
+select run_phases_put(1, 'B-1', '[{{"name": "batch", "begins": "2026-03-01T08:00:00Z", "origin": "person"}}]', 2, 'eva',
+                      'y');
+select run_step(1, 'B-1', 'complete', '2026-03-02 10:00+00', 3, 'eva', 'y');
+select api.invitation_create('engineer', sha256('code'), 2, now() + interval '1 day', 'eva');
+select api.invitation_use(1, sha256('code')), api.invitation_use(2, sha256('code'));
+select api.member_change(2, 'viewer', 'eva', 'y');
+select api.account_change(1, true, null, 'eva', 'y'), api.account_change(2, null, false, 'eva', 'y');
+select api.key_create('abcdefghijkl', sha256('x'), 'press', 'operator', '{{devices:read}}', now() + '1 day', 'eva');
+select api.key_create('bbcdefghijkl', sha256('y'), 'other', 'viewer', '{{}}', now() + interval '1 day', 'eva');
+select api.key_end('bbcdefghijkl', 'eva', 'y');
+select retention_hold(1, 1, '2026-03-01 10:00+00', null, 'eva', 'y');"""
+
+ALARM_RULE = f"""insert into alarm_rules (organization_id, name, definition) values (1, 'new', '{json.dumps(RULE)}')"""
+TAMPERINGS = [
+    ('update alarm_rules set definition = definition || \'{"priority": "low"}\'', "alarm-rule/hot: priority: not what"),
+    ("update alarm_rules set definition = definition || '{\"on_delay\": 9}'", "alarm-rule/hot: on_delay: not what"),
+    ("update alarm_rules set removed_at = now()", "alarm-rule/hot: it is missing"),
+    ("update alarm_rules set removed_at = null", "alarm-rule/cold: it is there, and event 3 took it away"),
+    (ALARM_RULE, "alarm-rule/new: it is there, and no event says who made it"),
+    ("update alarm_routes set definition = '{\"enabled\": false}'", "alarm-route/chat: enabled: not what"),
+    ("update alarm_routes set address = 'mailto://z'", "alarm-route/chat: address: not what"),
+    ("delete from alarm_routes", "alarm-route/chat: it is missing"),
+    (
+        'update computed_channels set definition = definition || \'{"formula": "ph"}\'',
+        "computed-channel/our: formula: not what",
+    ),
+    ("delete from computed_channels", "computed-channel/our: it is missing"),
+    ("update report_templates set definition = '{\"sections\": [1]}'", "report-template/batch: sections: not what"),
+    (
+        "insert into report_templates (organization_id, name, version, kind, definition, made_by)"
+        " select organization_id, name, 2, kind, '{}', made_by from report_templates",
+        "report-template/batch: sections: not what",
+    ),
+    ("update locations set kind = 'hall'", "location/hall: kind: not what"),
+    ("update locations set description = 'x'", "location/hall: description: not what"),
+    *(
+        (f"update deviations set {column} = {value}", f"-0001: {column}: not what")
+        for column, value in (
+            ("title", "'cool'"),
+            ("description", "'a little'"),
+            ("severity", "'minor'"),
+            ("state", "'assessed'"),
+            ("tags", "'{}'"),
+            ("members", '\'[{"who": "ida"}]\''),
+        )
+    ),
+    ("delete from deviations", "-0001: it is missing"),
+    *(
+        (f"update runs set {column} = {value}", f"run/B-1: {column}: not what")
+        for column, value in (
+            *((column, "'else'") for column in ("material", "strain", "recipe", "recipe_version", "note")),
+            ("plan", '\'[{"channel": "ph"}]\''),
+            ("state", "'aborted'"),
+            ("begins", "begins + interval '1 s'"),
+            ("ends", "ends - interval '1 s'"),
+        )
+    ),
+    ("delete from run_devices", "run/B-1: devices: not what"),
+    ("update run_phases set name = 'fed'", "run/B-1: phases: not what"),
+    ("update memberships set role = 'admin' where user_id = 2", "user/ida@x.org: role: not what"),
+    ("delete from memberships where user_id = 1", "user/eva@x.org: role: not what"),
+    (
+        "insert into users (email, name, password_hash) values ('eve@x.org', 'Eve', 'x');"
+        "insert into memberships (organization_id, user_id, role) values (1, 3, 'admin')",
+        "user/eve@x.org: it is there, and no event says who made it",
+    ),
+    ("update users set disabled = false", "user/eva@x.org: disabled: not what"),
+    ("update users set verified = true", "user/ida@x.org: verified: not what"),
+    ("update api_keys set role = 'admin' where name = 'press'", "key/abcdefghijkl: role: not what"),
+    ("update api_keys set scopes = '{}' where name = 'press'", "key/abcdefghijkl: scopes: not what"),
+    ("update api_keys set name = 'else' where name = 'press'", "key/abcdefghijkl: name: not what"),
+    ("update api_keys set ended_at = null", "key/bbcdefghijkl: ended: not what"),
+    ("update retention_holds set ended_at = now()", "hold/1: ended: not what"),
+    ("update retention_holds set device_id = null", "hold/1: device: not what"),
+    ("update retention_holds set begins = begins + interval '1 s'", "hold/1: begins: not what"),
+    ("update retention_holds set ends = '2026-04-01'", "hold/1: ends: not what"),
+    ("delete from retention_holds", "hold/1: it is missing"),
+]
+
+
+@pytest.fixture
+async def standing(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
+    async with signing_of(database_url, tmp_path / "key") as signing:
+        await signing.owner.execute(DATA)
+        await signing.sign()
+        yield signing
+
+
+async def test_what_is_written_over_put_in_or_taken_away_is_found_by_its_subject(standing: Signing) -> None:
+    found = await standing.verify()
+    assert found.faults == []
+    assert found.records > len(KINDS)
+    missed = []
+    for statement, words in TAMPERINGS:
+        async with standing.owner.acquire() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            await connection.execute("set local session_replication_role = replica")
+            await connection.execute(statement)
+            check = StandingCheck(connection, 1)
+            async for event in events(connection, 1):
+                check.event(event.n, event.fields)
+            faults = await check.faults()
+            await transaction.rollback()
+        if not any(words in fault for fault in faults):
+            missed.append((statement, faults))
+    assert missed == []
+
+
+async def test_the_whole_verification_tells_of_it_with_the_rights_of_the_process_that_signs(standing: Signing) -> None:
+    await standing.owner.execute(
+        "set session_replication_role = replica; update memberships set role = 'admin' where user_id = 2;"
+        "set session_replication_role = origin"
+    )
+    assert (await standing.verify()).faults == ["user/ida@x.org: role: not what the events up to 19 say"]
+
+
+async def test_a_member_of_an_organization_somebody_made_is_no_stranger(standing: Signing) -> None:
+    await standing.owner.execute("select api.organization_create(1, 'south', 'South')")
+    assert (await standing.verify(3)).faults == []
