@@ -155,6 +155,7 @@ class _Run:
         places = _Places(self._elsewhere.file is not None)
         file = self._of_file()
         kept = next(file, None)
+        first = kept.checkpoint.says.number if kept is not None else 0
         async for one in table_checkpoints(self._connection, self._organization):
             number = self._number(one, "table")
             self._stamp(one, one.token)
@@ -173,7 +174,7 @@ class _Run:
                 yield kept
                 kept = next(file, None)
             else:
-                places.only_in_table(number)
+                places.only_in_table(number, kept is not None and number > first)
                 yield KeptCheckpoint(one)
         while kept is not None:
             places.only_in_file(kept.checkpoint.says.number)
@@ -260,13 +261,15 @@ class _Places:
         self._has_file = has_file
         self._only_file: list[int] = []
         self._only_table: list[int] = []
+        self._taken_out: list[int] = []
         self._differ: list[int] = []
 
     def only_in_file(self, number: int) -> None:
         _extend(self._only_file, number)
 
-    def only_in_table(self, number: int) -> None:
-        _extend(self._only_table, number)
+    def only_in_table(self, number: int, is_between: bool) -> None:
+        """Note one that the file has not; `is_between` those that it has: no older copy of it lacks that one."""
+        _extend(self._taken_out if is_between else self._only_table, number)
 
     def differs(self, number: int) -> None:
         _extend(self._differ, number)
@@ -275,6 +278,8 @@ class _Places:
         said = []
         if self._only_file:
             said.append(f"{_span(self._only_file)} of the file: missing in the table")
+        if self._has_file and self._taken_out:
+            said.append(f"{_span(self._taken_out)} of the table: taken out of the file")
         if self._differ:
             said.append(f"{_span(self._differ)}: other ones in the table than in the file")
         return said

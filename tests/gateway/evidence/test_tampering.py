@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from schema.evidence.events import events
 from schema.evidence.key_files import make_first
 from schema.evidence.keys import load_public
 from schema.evidence.records import DOCUMENTS, ROWS, RecordCheck
+from schema.evidence.standing import KINDS
 from schema.evidence.verification import Elsewhere
 from tests.gateway.evidence.signing import Signing, signing_of
 
@@ -218,6 +220,17 @@ async def test_a_line_of_the_file_that_was_changed_shows(signed: Signing) -> Non
     assert any("checkpoint 2 of the file" in fault for fault in found.faults), found
 
 
+async def test_a_line_that_was_taken_out_of_the_file_shows_and_an_older_copy_is_no_fault(signed: Signing) -> None:
+    path = signed.directory.file
+    lines = path.read_text().splitlines()
+    of = [n for n, line in enumerate(lines) if json.loads(line)["kind"] == "checkpoint"]
+    path.write_text("\n".join([*lines[: of[1]], *lines[of[1] + 1 :], ""]))
+    assert "checkpoint 2 of the table: taken out of the file" in (await signed.verify()).faults
+    path.write_text("\n".join([*lines[: of[2]], ""]))
+    found = await signed.verify()
+    assert (found.faults, found.remarks) == ([], ["checkpoint 3: not in the file"])
+
+
 @pytest.mark.parametrize("role", ["biogate_evidence", "biogate_operator"])
 async def test_who_verifies_may_read_all_that_the_trail_speaks_of(signed: Signing, role: str) -> None:
     """The signing process and the command have other logins than the owner."""
@@ -227,6 +240,8 @@ async def test_who_verifies_may_read_all_that_the_trail_speaks_of(signed: Signin
             assert isinstance(await connection.fetch(rows, 1, 0, 1000, 10), list), kind
         for action, document in DOCUMENTS.items():
             assert isinstance(await connection.fetchval(document, "subject/0", "{}", 1), bool), action
+        for kind, of in KINDS.items():
+            assert isinstance(await connection.fetch(of.rows, 1), list), kind
 
 
 SAID = {
