@@ -50,7 +50,7 @@ async def fill(plant: Plant) -> None:
         at, rows = BEGIN + timedelta(days=first), []
         while at < BEGIN + timedelta(days=last):
             rows.append((at, *_frame(chance, width)))
-            at += timedelta(seconds=300 if chance.random() > 0.002 else chance.randrange(100_000))
+            at += timedelta(seconds=600 if chance.random() > 0.002 else chance.randrange(100_000))
         await plant.frames(device, layout, rows)
 
 
@@ -66,7 +66,7 @@ def _frame(chance: random.Random, width: int) -> tuple[list[float | None], list[
 
 @pytest.fixture
 async def maker(plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PlotHours]:
-    monkeypatch.setattr(plot_hours, "LEAST_FRAMES", 6)
+    monkeypatch.setattr(plot_hours, "LEAST_FRAMES", 3)
     await fill(plant)
     async with Server(ApiSettings(database_url=database_url, api_acquire_timeout=60)) as server:
         yield PlotHours(plant.sql, server)
