@@ -89,10 +89,10 @@ async def test_plots_are_the_same_with_hours_and_without(plant: Plant, client: S
         (BEGIN, END, 40, {"gap": "10m", "bounds": "outside"}),
         (BEGIN, END, 8000, {}),  # of which no pixel has an hour in it
     ]
-    for _ in range(8):
+    for _ in range(4):
         begin = BEGIN + timedelta(microseconds=chance.randrange(15 * 86_400_000_000))
         end = begin + timedelta(days=20, microseconds=chance.randrange(10**10))
-        asked.append((begin, end, chance.randrange(4, 900), {"quality": chance.choice(["good", "all"])}))
+        asked.append((begin, end, chance.randrange(4, 500), {"quality": chance.choice(["good", "all"])}))
     without = [await plots(client, *one[:3], **one[3]) for one in asked]
     made = await maker.make(END + timedelta(hours=2))
     assert made > 600
