@@ -160,9 +160,8 @@ class Visit:
         body, query, extra = arguments(question, theirs)
         headers = {**await self._credentials(kind, method), **extra, **more}
         where = filled(path, self.it.tenants[whose], question)
-        for _ in range(
-            2 if method == "GET" and self.turn is None else 1
-        ):  # known callers are answered on a shorter way
+        again = method == "GET" and self.turn is None  # known callers are answered on a shorter way
+        for _ in range(2 if again else 1):
             answer, said = await self.it.ask(method, where, headers, body, query)
         if answer.status_code == 200 and ("content-disposition" in answer.headers or "jsonl" in path):
             self.exported += f" {answer.request.url}"
