@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -100,6 +101,26 @@ class Floor:
 
 def opened(address: str, headers: dict[str, str], query: str = "", path: str = PATH) -> connect:
     return connect(f"ws://{address}{path}{query}", additional_headers=headers, compression=None, proxy=None)
+
+
+async def deaf(address: str, headers: Mapping[str, str], path: str = PATH) -> asyncio.StreamWriter:
+    """Open a socket and read no more than the answer. Both sides hold as little as the system allows for a reader that
+    has little memory and a network of small packets, or it would take megabytes until anybody has to wait."""
+    host, _, port = address.partition(":")
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    narrow.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(narrow, (host, int(port)))
+    reader, writer = await asyncio.open_connection(sock=narrow, limit=1024)
+    request = {
+        **{"Host": address, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
+        **{"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", **headers},
+    }
+    lines = "".join(f"{name}: {value}\r\n" for name, value in request.items())
+    writer.write(f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    assert b"101" in await reader.readline()
+    return writer
 
 
 async def first(client: ClientConnection) -> tuple[int, list[str]]:

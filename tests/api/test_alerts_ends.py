@@ -21,7 +21,7 @@ from api.access.roles import Role, Scope
 from api.live import alarms, feeding
 from deploy.stack.ports import any_free
 from tests.api.accounts import PASSWORD, api_key, bearer, user
-from tests.api.live import ENOUGH_S, PATH, STREAM, Events, Floor, first, listening, message, numbers, opened
+from tests.api.live import ENOUGH_S, PATH, STREAM, Events, Floor, deaf, first, listening, message, numbers, opened
 from tests.api.plant import Plant
 from tests.api.test_operation import process
 
@@ -187,22 +187,15 @@ async def test_who_does_not_read_is_closed_and_delays_nobody(
     monkeypatch.setattr(alarms, "MOST_WAITING", 700)
     async with listening(database_url) as (address, app), opened(address, listener) as good:
         await first(good)
-        slow = await asyncio.open_connection(*address.split(":"), limit=1024)
-        request = {
-            **{"Host": address, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-            **{"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", **listener},
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in request.items())
-        slow[1].write(f"GET {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
-        assert b"101" in await slow[0].readline()
+        slow = await deaf(address, listener)
         [feed] = app.state.services.hub._feeds.values()
         begun = await floor.raised()
-        last = await floor.burst(600, 50_000)  # 30 MB: more than the sockets of both sides hold
+        last = await floor.burst(600, 5_000)  # 3 MB: more than the sockets of both sides hold
         assert await numbers(good, last) == list(range(begun, last + 1))
         async with asyncio.timeout(ENOUGH_S):
             while len(feed._members) > 1:
                 await asyncio.sleep(0.05)
-        slow[1].close()
+        slow.close()
         again = await floor.raised()
         assert await numbers(good, again) == [again]
 

@@ -222,7 +222,7 @@ async def test_the_definitions_have_samples_of_every_kind(module_database_url: s
 @pytest.mark.parametrize("seed", range(6))
 async def test_raw_samples_page_by_page(reader: httpx2.AsyncClient, seed: int) -> None:
     chance = random.Random(seed)
-    for _ in range(3):
+    for _ in range(2):
         asked = random_range(chance)
         if chance.random() < 0.3:
             asked |= {"bounds": "outside", "max_age": chance.choice(["70s", "1h"])}
@@ -239,7 +239,7 @@ async def test_raw_samples_page_by_page(reader: httpx2.AsyncClient, seed: int) -
 @pytest.mark.parametrize("seed", range(6))
 async def test_buckets_are_the_aggregates_of_the_raw_series(reader: httpx2.AsyncClient, seed: int) -> None:
     chance = random.Random(seed)
-    for _ in range(3):
+    for _ in range(2):
         asked = random_range(chance) | {"bucket": chance.choice(["5m", "1h", "1d"]), "aggregate": list(AGGREGATES)}
         asked |= {"empty": "null", "gap": chance.choice(["30s", "90s", "6h"])}
         wanted, found = await ask(reader, True, **asked), await ask(reader, False, **asked)
@@ -271,8 +271,8 @@ async def test_values_at_times(
     monkeypatch.setattr(samples, "TOGETHER_AT_ONCE", 5000)
     monkeypatch.setattr(frames, "FIRST_SPAN", timedelta(hours=3))
     chance = random.Random(seed)
-    moments = [BEGIN + timedelta(seconds=chance.uniform(-100, 180_000)) for _ in range(16)]
-    moments += [BEGIN + timedelta(seconds=20 * chance.randrange(8000)) for _ in range(6)]
+    moments = [BEGIN + timedelta(seconds=chance.uniform(-100, 180_000)) for _ in range(8)]
+    moments += [BEGIN + timedelta(seconds=20 * chance.randrange(8000)) for _ in range(4)]
     for quality in ("good", "all"):
         asked = {
             **{"at": [times.text(one) for one in moments], "method": method, "quality": quality},

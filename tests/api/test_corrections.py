@@ -14,6 +14,7 @@ from schema import times
 from tests.api.accounts import Served
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
+from tests.in_turn import in_turn
 
 URL = "/api/v1/devices/br-1/corrections"
 TIME = {"from": text(10), "to": text(20)}
@@ -102,7 +103,7 @@ async def test_one_sample_and_one_quality(client: Served) -> None:
     assert rows[7] == 7
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "said"),
     [
         ({"channel": "nothing"}, "never sent"),

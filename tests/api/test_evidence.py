@@ -24,6 +24,7 @@ from tests.api.test_signatures import sign
 from tests.evidence_tampering import Lines, chained, of, said
 from tests.evidence_vectors import key
 from tests.gateway.evidence.sealed_plant import SealedPlant
+from tests.in_turn import in_turn
 from tests.schema.evidence.test_verify import verified
 
 __all__ = ["ada", "api", "worker_environment"]
@@ -152,7 +153,7 @@ def a_checkpoint(lines: Lines) -> None:
     said(of(lines, "checkpoint")[1], n=8)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("change", "finding"),
     [
         (a_row, r"row 3 \(ada: device change device/sim-1\) is not what its hash says"),
@@ -215,7 +216,7 @@ async def test_a_bundle_is_for_who_may_read_the_trail_and_frames_for_who_may_rea
         assert answer.status_code == status, answer.text
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("query", "status", "says"),
     [
         ("device=sim-1", 422, "give the time"),

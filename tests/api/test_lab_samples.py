@@ -115,24 +115,22 @@ async def test_a_correction_is_a_version_that_needs_a_reason_and_a_new_approval(
     assert (after.status_code, after.json()["detail"]) == (409, "sample S-7 was withdrawn")
 
 
-@pytest.mark.parametrize(
-    ("body", "detail"),
-    [
+async def test_what_is_no_sample_is_refused_with_its_field(
+    plant: Plant, operator: Operator, subtests: pytest.Subtests
+) -> None:
+    await plant.device("br-1")
+    for body, detail in (
         ({"sample": "S 7"}, "sample"),
         ({"analytes": [GLUCOSE, GLUCOSE]}, "glucose twice"),
         ({"analytes": [{"analyte": "glucose", "value": True}]}, "value"),
         ({"analytes": [{"analyte": "glucose", "value": ""}]}, "value"),
         ({"taken_at": "2026-03-01T10:00:00"}, "the zone is missing"),
         ({"status": "approved"}, "status"),
-    ],
-)
-async def test_what_is_no_sample_is_refused_with_its_field(
-    plant: Plant, operator: Operator, body: dict[str, Any], detail: str
-) -> None:
-    await plant.device("br-1")
-    answer = await send(operator, "POST", "/samples", **({"device": "br-1", "taken_at": text(0)} | body))
-    assert answer.status_code == 422
-    assert detail in answer.json()["detail"]
+    ):
+        with subtests.test(repr(body)):
+            answer = await send(operator, "POST", "/samples", **({"device": "br-1", "taken_at": text(0)} | body))
+            assert answer.status_code == 422
+            assert detail in answer.json()["detail"]
 
 
 async def test_a_name_is_given_once(plant: Plant, operator: Operator) -> None:
@@ -199,9 +197,15 @@ async def test_a_sample_is_of_the_run_that_had_its_device_then(plant: Plant, ope
     assert await operator.not_shown("/devices/br-1/material-balance") == 422
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+async def test_the_database_refuses_to_overwrite_what_is_stored(
+    plant: Plant, operator: Operator, subtests: pytest.Subtests
+) -> None:
+    await plant.device("br-1")
+    await add(operator, sample="a", analytes=[GLUCOSE])
+    await send(operator, "PATCH", "/samples/a", analytes=[{"analyte": "glucose", "value": 5}], why="x")
+    body = {"device": "br-1", "kind": "feed", "material": "x", "quantity": 1, "unit": "g", "begins": text(0)}
+    assert (await send(operator, "POST", "/materials", **body)).status_code == 201
+    for statement in (
         "update lab_samples set note = 'x'",
         "update lab_samples set superseded_at = null where version = 1",
         "update lab_samples set superseded_at = now(), why = 'x'",
@@ -213,18 +217,9 @@ async def test_a_sample_is_of_the_run_that_had_its_device_then(plant: Plant, ope
         "update materials set quantity = 1",
         "delete from materials",
         "truncate materials",
-    ],
-)
-async def test_the_database_refuses_to_overwrite_what_is_stored(
-    plant: Plant, operator: Operator, statement: str
-) -> None:
-    await plant.device("br-1")
-    await add(operator, sample="a", analytes=[GLUCOSE])
-    await send(operator, "PATCH", "/samples/a", analytes=[{"analyte": "glucose", "value": 5}], why="x")
-    body = {"device": "br-1", "kind": "feed", "material": "x", "quantity": 1, "unit": "g", "begins": text(0)}
-    assert (await send(operator, "POST", "/materials", **body)).status_code == 201
-    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="never overwritten"):
-        await plant.sql.execute(statement)
+    ):
+        with subtests.test(statement), pytest.raises(asyncpg.InsufficientPrivilegeError, match="never overwritten"):
+            await plant.sql.execute(statement)
 
 
 async def test_a_sample_is_read_as_it_was_known(plant: Plant, operator: Operator) -> None:

@@ -23,7 +23,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from api.access.roles import Role, Scope
 from api.live import feeding, hub, telemetry
 from tests.api.accounts import api_key, bearer, organization
-from tests.api.live import ENOUGH_S, Events, listening, message, opened
+from tests.api.live import ENOUGH_S, Events, deaf, listening, message, opened
 from tests.api.plant import LivePlant, Plant
 from tests.conftest import Broker
 from tests.faults.gateways import port_of, through
@@ -250,14 +250,7 @@ async def test_who_does_not_read_delays_nobody_and_is_closed(
     wide = await vessels.layout(device, *(f"channel {n:03} {'x' * 50}" for n in range(250)))
     async with listening(database_url) as (address, app), opened(address, reader, path=PATH) as good:
         await message(good)
-        slow = await asyncio.open_connection(*address.split(":"), limit=1024)
-        request = {
-            **{"Host": address, "Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"},
-            **{"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", **reader},
-        }
-        lines = "".join(f"{name}: {value}\r\n" for name, value in request.items())
-        slow[1].write(f"GET {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
-        assert b"101" in await slow[0].readline()
+        slow = await deaf(address, reader, PATH)
         [feed] = app.state.services.hub._feeds.values()
         async with asyncio.timeout(60):
             n = 0
@@ -269,7 +262,7 @@ async def test_who_does_not_read_delays_nobody_and_is_closed(
                 told = (await changes(good))["br-1"]
                 assert told["values"][f"channel 000 {'x' * 50}"] == n
                 assert "skipped" not in told
-        slow[1].close()
+        slow.close()
 
 
 Ends = Callable[[asyncpg.Connection], Awaitable[object]]

@@ -182,10 +182,9 @@ HARMLESS = {
 OPTIONAL = re.compile(r"\$\d+(::\w+(\[\])?)? is null")
 
 
-@pytest.fixture
-async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
+async def fill(plant: Plant) -> None:
     """Twenty devices of this organization and twenty of another, six days: enough that reading a whole chunk costs more
-    than the index. As the first one sees it."""
+    than the index."""
     north = await organization(plant.sql, "north")
     for number in range(1, 41):
         await plant.layout(await plant.device(f"br-{number}"), "temperature", "ph")
@@ -295,7 +294,12 @@ async def filled(plant: Plant, database_url: str) -> AsyncIterator[Connection]:
     )
     await plant.sql.execute("set session_replication_role = origin")
     await plant.sql.execute("analyze")
-    async with Server(ApiSettings(database_url=database_url)) as server, server.of(1).connection() as connection:
+
+
+@pytest.fixture
+async def filled(module_database_url: str, module_key: str) -> AsyncIterator[Connection]:
+    """As the first organization sees it."""
+    async with Server(ApiSettings(database_url=module_database_url)) as server, server.of(1).connection() as connection:
         yield connection
 
 

@@ -50,7 +50,7 @@ async def fill(plant: Plant) -> None:
         at, rows = BEGIN + timedelta(days=first), []
         while at < BEGIN + timedelta(days=last):
             rows.append((at, *_frame(chance, width)))
-            at += timedelta(seconds=300 if chance.random() > 0.002 else chance.randrange(100_000))
+            at += timedelta(seconds=600 if chance.random() > 0.002 else chance.randrange(100_000))
         await plant.frames(device, layout, rows)
 
 
@@ -66,7 +66,7 @@ def _frame(chance: random.Random, width: int) -> tuple[list[float | None], list[
 
 @pytest.fixture
 async def maker(plant: Plant, database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PlotHours]:
-    monkeypatch.setattr(plot_hours, "LEAST_FRAMES", 6)
+    monkeypatch.setattr(plot_hours, "LEAST_FRAMES", 3)
     await fill(plant)
     async with Server(ApiSettings(database_url=database_url, api_acquire_timeout=60)) as server:
         yield PlotHours(plant.sql, server)
@@ -89,10 +89,10 @@ async def test_plots_are_the_same_with_hours_and_without(plant: Plant, client: S
         (BEGIN, END, 40, {"gap": "10m", "bounds": "outside"}),
         (BEGIN, END, 8000, {}),  # of which no pixel has an hour in it
     ]
-    for _ in range(8):
+    for _ in range(4):
         begin = BEGIN + timedelta(microseconds=chance.randrange(15 * 86_400_000_000))
         end = begin + timedelta(days=20, microseconds=chance.randrange(10**10))
-        asked.append((begin, end, chance.randrange(4, 900), {"quality": chance.choice(["good", "all"])}))
+        asked.append((begin, end, chance.randrange(4, 500), {"quality": chance.choice(["good", "all"])}))
     without = [await plots(client, *one[:3], **one[3]) for one in asked]
     made = await maker.make(END + timedelta(hours=2))
     assert made > 600

@@ -15,6 +15,7 @@ from tests.api.people import ada, api
 from tests.api.plant import Plant
 from tests.api.test_reports import WHY, asked, done, worker_environment
 from tests.api.test_signatures import sign
+from tests.in_turn import in_turn
 from tests.schema.audit_steps import STEPS
 
 __all__ = ["ada", "api", "worker_environment"]
@@ -108,7 +109,7 @@ async def test_a_review_of_a_time_is_of_all_devices_or_of_some(plant: Plant, cli
     assert [(one["kind"], one["device"]) for one in some["exceptions"]] == [("silenced", "br-2")]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("body", "status", "says"),
     [
         ({}, 422, "give `run`, or `from`"),
