@@ -18,10 +18,9 @@ from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.items import Item
 from gateway.runtime.database import Pool, create_pool
-from schema.migrate import migrate
 from schema.reasons import Reason
 from schema.topics import Kind
-from tests.databases import with_database
+from tests.databases import make_template, with_database
 from tests.gateway.material import DAY_MS, NOW_MS, admitted, counts, frames, make_writer, settings, totals
 from tests.gateway.runtime.outlived import items, outlives, own, role, told
 
@@ -87,6 +86,7 @@ def small(stack: Local) -> Iterator[Postgres]:
                   "timescaledb.max_background_workers": "4"},
     )  # fmt: skip
     with server:
+        asyncio.run(make_template(with_database(server.url, "postgres"), "migrated"))
         yield server
     erase(paths)
 
@@ -96,11 +96,10 @@ async def small_url(small: Postgres) -> str:
     """A migrated database there."""
     admin = await asyncpg.connect(with_database(small.url, "postgres"))
     await admin.execute("drop database if exists gateway with (force)")
-    await admin.execute("create database gateway template template0")
+    await admin.execute("create database gateway template migrated")
     await admin.close()
     url = with_database(small.url, "gateway")
     connection = await asyncpg.connect(url)
-    await migrate(connection)
     await connection.execute("insert into devices (name) values ('r1')")
     await connection.close()
     return url

@@ -68,9 +68,11 @@ class Up:
     def said(self) -> str:
         return self.output.read_text()
 
-    def wait_for(self, pattern: str, timeout_s: float = 120) -> re.Match[str]:
-        wait_until(lambda: re.search(pattern, self.said) is not None, timeout_s, lambda: self.said)
-        match = re.search(pattern, self.said)
+    def wait_for(self, pattern: str, timeout_s: float = 240, since: int = 0) -> re.Match[str]:
+        """The first such text; `since`: after so many characters."""
+        sought = re.compile(pattern)
+        wait_until(lambda: sought.search(self.said, since) is not None, timeout_s, lambda: self.said)
+        match = sought.search(self.said, since)
         assert match is not None
         return match
 
@@ -123,7 +125,22 @@ def gone_afterwards(up: Up) -> Iterator[Up]:
         erase(up.paths)
 
 
+def fresh(stack: Local, directory: Path) -> Up:
+    return Up(f"{stack.paths.name}-up-{uuid.uuid4().hex[:8]}", directory / "output")
+
+
 @pytest.fixture
 def up(stack: Local, tmp_path: Path) -> Iterator[Up]:
-    with gone_afterwards(Up(f"{stack.paths.name}-up-{uuid.uuid4().hex[:8]}", tmp_path / "output")) as up:
+    with gone_afterwards(fresh(stack, tmp_path)) as up:
         yield up
+
+
+@pytest.fixture(scope="module")
+def running(stack: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One for the cases of a module that leave it running: to start takes longer than most of them."""
+    with gone_afterwards(fresh(stack, tmp_path_factory.mktemp("running"))) as up:
+        up.start()
+        up.wait_for("3 enrolled\n")
+        up.wait_for(FLOWING.pattern)
+        yield up
+        assert up.end(signal.SIGINT) == 0

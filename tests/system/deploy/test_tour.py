@@ -97,8 +97,6 @@ async def a_kill(eva: Visitor, up: Up) -> None:
     )
     assert await run.wait() == 0
     await asyncio.to_thread(up.wait_for, r"gateway ended \(.*\) and was started again")
-    async with asyncio.timeout(60):
-        while FLOWING.search(up.said, begun) is None:
-            await asyncio.sleep(0.1)
+    await asyncio.to_thread(up.wait_for, FLOWING.pattern, since=begun)
     await eva.page.get_by_role("link", name="Delivery").click()
     await expect(eva.page.locator("main")).to_contain_text("Nothing is missing", ignore_case=True)

@@ -11,18 +11,16 @@ import subprocess
 import time
 import urllib.request
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from deploy.stack import ports
 from deploy.stack.paths import BIOGATE, CHECKOUT
-from deploy.stack.process import holders
 from tests.conftest import Broker
-from tests.processes import wait_until
 from tests.system.deploy.conftest import FLOWING, PARTS, Up, without_servers
 from tests.system.deploy.test_pages import blocks
 
+pytestmark = pytest.mark.timeout(600)  # to start a plant on a busy machine
 CONTROL = re.compile(r"\x1b\[[\d;?]*[A-Za-z]")
 """What moves the cursor and colours."""
 ADDRESSES = {
@@ -42,7 +40,7 @@ ADDRESSES = {
 }
 
 
-async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
+async def test_it_runs_stops_cleanly_and_keeps_its_data_also_when_a_port_is_taken(up: Up) -> None:
     up.canary = True
     up.start()
     up.wait_for(FLOWING.pattern)
@@ -61,23 +59,17 @@ async def test_it_runs_stops_cleanly_and_keeps_its_data(up: Up) -> None:
     assert up.running() == []
     assert not up.paths.env.exists()
 
-    up.start()
-    up.wait_for(FLOWING.pattern)
+    with socket.socket() as taken:
+        taken.bind((ports.LOOPBACK, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        up.start(BIOGATE_API_PORT=str(port))
+        other = up.wait_for(rf"API: port {port} is taken, using (\d+)")[1]
+        up.wait_for(rf"Biogate is up: API http://127\.0\.0\.1:{other},")
+        assert up.endpoints()["BIOGATE_API_URL"].endswith(f":{other}")
+        up.wait_for(FLOWING.pattern)
     assert await up.frames() > before > 0
     assert up.end(signal.SIGTERM) == 0
-
-
-def test_a_second_one_says_that_the_first_is_running(up: Up, tmp_path: Path) -> None:
-    up.start()
-    up.wait_for("Biogate is up")
-    second = Up(up.paths.name, tmp_path / "second")
-    second.start()
-    assert second.child is not None
-    assert second.child.wait(30) == 1
-    assert "is running already, under process" in second.said
-    assert up.paths.env.exists()
-    assert up.running() == list(PARTS)
-    assert up.end(signal.SIGINT) == 0  # killed, its gateway would wait for a database that has ended too
 
 
 def test_after_a_kill_nothing_is_left_and_it_starts_again(up: Up) -> None:
@@ -92,29 +84,6 @@ def test_after_a_kill_nothing_is_left_and_it_starts_again(up: Up) -> None:
     assert up.running() == []
 
 
-def test_a_part_that_is_killed_is_started_again(up: Up) -> None:
-    up.start()
-    up.wait_for(FLOWING.pattern)
-    for part, title in (("gateway", "gateway"), ("postgres", "PostgreSQL"), ("mosquitto", "Mosquitto")):
-        victims = holders(up.paths.run / f"{part}.lock")
-        os.kill(min(victims), signal.SIGKILL)
-        up.wait_for(rf"{title} ended \(killed by SIGKILL\) and was started again")
-    seen = len(up.said)
-    wait_until(lambda: FLOWING.search(up.said, seen) is not None, 60, lambda: up.said)
-    assert up.end(signal.SIGINT) == 0
-
-
-@pytest.mark.timeout(400)
-def test_a_part_that_hangs_is_killed_and_started_again(up: Up) -> None:
-    up.start()
-    up.wait_for(FLOWING.pattern)
-    os.kill(min(holders(up.paths.run / "gateway.lock")), signal.SIGSTOP)
-    up.wait_for("gateway does not answer: it is killed", 240)
-    again = up.wait_for(r"gateway ended \(killed by SIGKILL\) and was started again")
-    wait_until(lambda: FLOWING.search(up.said, again.end()) is not None, 60, lambda: up.said)
-    assert up.end(signal.SIGINT) == 0
-
-
 def test_a_part_that_keeps_ending_stops_the_stack_with_its_log(up: Up) -> None:
     up.start(BIOGATE_MAX_CHANNELS="0")  # the gateway refuses this setting
     assert up.child is not None
@@ -123,18 +92,6 @@ def test_a_part_that_keeps_ending_stops_the_stack_with_its_log(up: Up) -> None:
     assert "max_channels" in up.said.lower()
     assert f"{up.paths.name}/gateway.log" in up.said
     assert up.running() == []
-
-
-def test_a_taken_port_moves_and_says_so(up: Up) -> None:
-    with socket.socket() as taken:
-        taken.bind((ports.LOOPBACK, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        up.start(BIOGATE_API_PORT=str(port))
-        other = up.wait_for(rf"API: port {port} is taken, using (\d+)")[1]
-        up.wait_for(rf"Biogate is up: API http://127\.0\.0\.1:{other},")
-        assert up.endpoints()["BIOGATE_API_URL"].endswith(f":{other}")
-        assert up.end(signal.SIGINT) == 0
 
 
 def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, database_url: str, broker: Broker) -> None:
