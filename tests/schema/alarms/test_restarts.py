@@ -100,6 +100,16 @@ def test_a_rule_that_waits_for_a_frame_of_its_phase_does_so_after_a_restart() ->
     assert (raised.at, raised.cause) == (when(1), "condition")
 
 
+def test_a_rule_waits_for_a_frame_of_its_phase_no_longer_because_of_a_restart() -> None:
+    rules = [rule({"kind": "quality", "channel": "y"}, "quality", scope={"phases": ["a"]})]
+    device = DeviceAlarms(rules)
+    device.frame(CommittedFrame(T0, T0, None, None, [("y", None, 0)]))
+    device.phase(T0 + 1, "a")
+    assert device.tick(T0 + 1.2) == []
+    [raised] = restarted(device, rules).tick(T0 + 2.3)
+    assert (raised.at, raised.cause) == (when(1), "condition")
+
+
 @settings(deadline=None, max_examples=100)
 @given(happenings())
 def test_a_restart_at_any_point_changes_nothing(happened: list[Happening]) -> None:
