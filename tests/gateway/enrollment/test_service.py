@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import asyncpg
 
 from gateway.runtime.database import Pool
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from tests.conftest import Broker
-from tests.gateway.enrollment.bench import Bench
+from tests.gateway.enrollment.bench import Bench, Handshake
 from tests.gateway.enrollment.door import (
     Door,
     Running,
@@ -133,9 +135,34 @@ async def test_what_took_too_long_is_swept(
     async with running(quick, secrets, pool):
         proof = handshake.challenged(await door.ask(handshake, handshake.hello))
         await door.ask(handshake, proof)
-
-        async def expired() -> bool:
-            return (await bench.state(handshake))[0] == "expired"
-
-        await eventually(expired, 10)
+        await eventually(lambda: expired(bench, handshake), 20)
         assert (await door.ask(handshake, handshake.hello))["code"] == "expired"
+
+
+AWAY = """
+create function away() returns boolean language plpgsql as $$ begin raise 'away' using errcode = '55000'; end $$;
+alter table enrollments rename to enrollments_away;
+create view enrollments as select * from enrollments_away where away()"""
+BACK = "drop view enrollments; alter table enrollments_away rename to enrollments"
+
+
+async def test_after_an_outage_nothing_is_swept_for_as_long_as_it_lasted(
+    run: Running, bench: Bench, door: Door, database: asyncpg.Connection
+) -> None:
+    """Statuses of logins that were used meanwhile may still wait at the broker."""
+    handshake = bench.stranger().handshake()
+    proof = handshake.challenged(await door.ask(handshake, handshake.hello))
+    assert (await door.ask(handshake, proof))["type"] == "pending"
+    await database.execute(AWAY)
+    await eventually(lambda: run.troubles != {})
+    begun = time.monotonic()
+    await database.execute("update enrollments_away set expires_at = now() - interval '1 s'")
+    await eventually(lambda: time.monotonic() > begun + 3)
+    await database.execute(BACK)
+    ended = time.monotonic()
+    await eventually(lambda: expired(bench, handshake), 60)
+    assert time.monotonic() - ended >= ended - begun - 0.1
+
+
+async def expired(bench: Bench, handshake: Handshake) -> bool:
+    return (await bench.state(handshake))[0] == "expired"
