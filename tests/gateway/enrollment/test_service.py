@@ -10,7 +10,7 @@ from gateway.runtime.database import Pool
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from tests.conftest import Broker
-from tests.gateway.enrollment.bench import Bench, Handshake
+from tests.gateway.enrollment.bench import Bench
 from tests.gateway.enrollment.door import (
     Door,
     Running,
@@ -26,6 +26,7 @@ from tests.gateway.enrollment.door import (
     running,
     said,
 )
+from tests.gateway.enrollment.handshake import Handshake
 
 __all__ = ["chosen", "door", "run"]
 
