@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import REGISTRY
 
@@ -23,7 +24,7 @@ async def test_messages_are_counted_by_what_became_of_them(
     await plant.devices("r1")
     await plant.rule()
     await plant.route("first", hook.url, escalate_to="off", escalate_after_s=1)
-    settings = {"enabled": False, "priorities": [], "escalate_to": "last", "escalate_after_s": 3600}
+    settings: dict[str, Any] = {"enabled": False, "priorities": [], "escalate_to": "last", "escalate_after_s": 3600}
     await plant.route("off", other_hook.url, **settings)
     await plant.route("last", other_hook.url, priorities=[])
     kind, before = hook.url.partition(":")[0], counted()
