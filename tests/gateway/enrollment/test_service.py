@@ -10,6 +10,7 @@ from gateway.runtime.database import Pool
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from tests.conftest import Broker
+from tests.gateway import samples
 from tests.gateway.enrollment.bench import Bench
 from tests.gateway.enrollment.door import (
     Door,
@@ -27,6 +28,7 @@ from tests.gateway.enrollment.door import (
     said,
 )
 from tests.gateway.enrollment.handshake import Handshake
+from tests.gateway.samples import counted
 
 __all__ = ["chosen", "door", "run"]
 
@@ -34,10 +36,20 @@ __all__ = ["chosen", "door", "run"]
 
 
 async def test_a_controller_is_granted_a_login_without_asking_twice(run: Running, bench: Bench, door: Door) -> None:
-    before = refusals()
+    before, refused = counted(), refusals()
     login = await enroll(door, bench, await bench.controller())
     assert list(await bench.logins()) == [login.username]
-    assert more(before) == {}
+    assert more(refused) == {}
+    expected = {
+        "biogate_enroll_requests_total{type=hello}": 1,
+        "biogate_enroll_requests_total{type=proof}": 1,
+        "biogate_enroll_replies_total{type=challenge}": 1,
+        "biogate_enroll_replies_total{type=grant}": 1,
+    }
+    names = ("biogate_enroll_requests", "biogate_enroll_replies")
+    await eventually(lambda: samples.more(before, *names) == expected)
+    steps = samples.more(before, "biogate_enroll_step_seconds")
+    assert steps == {"biogate_enroll_step_seconds_count": 3}, "two requests, and the grant"
     assert run.troubles == {}
 
 
