@@ -293,7 +293,7 @@ async def test_a_link_that_was_long_not_read_is_not_dead_when_it_is_read_again(b
     broker.connection.pause()
     broker.connection._heard -= 3600
     broker.connection.resume()
-    keeping = asyncio.create_task(broker.connection.keep_alive(2))
+    keeping = asyncio.create_task(broker.connection.keep_alive(4))
     await until(lambda: broker.connection.lost.done() or mqtt5.PingReqPacket() in broker.packets())
     assert not broker.connection.lost.done()
     keeping.cancel()
