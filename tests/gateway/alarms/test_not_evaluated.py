@@ -104,21 +104,46 @@ async def test_a_channel_that_does_not_come_is_told_and_counted(plant: Plant, da
         assert await counted("unknown")() == 1
 
 
+CELL = "insert into cells (cell, client_id) values ($1, $1) on conflict do nothing"
+BEAT = """
+insert into intake_beats (cell, settled_until, well_since, beat_at)
+values ($1, to_timestamp($2), to_timestamp($3), to_timestamp($4))
+on conflict (cell) do update
+   set settled_until = excluded.settled_until, beat_at = excluded.beat_at, well_since = excluded.well_since"""
+LOGIN = """
+insert into credentials (username, device_id, cell, generation, kind)
+select name || '.' || $2::int, device_id, $1, $2::int, 'certificate' from devices"""
+
+
+async def test_silence_is_judged_by_the_intake_of_the_cell_in_which_the_device_is_by_now(
+    plant: Plant, database_url: str
+) -> None:
+    await plant.devices("r1")
+    await plant.rule("silent", {"kind": "silent", "after": 3})
+    t = now()
+    for cell in ("main", "other"):
+        await plant.database.execute(CELL, cell)
+    await plant.database.execute(BEAT, "main", t + 3600, t - 1000, t + 3600)
+    await plant.database.execute(BEAT, "other", t - 30, t - 1000, t - 30)
+    await plant.database.execute(LOGIN, "main", 1)
+    await plant.commit("r1", [(t - 31, {"x": 1.0})])
+    async with evaluated(database_url):
+        await plant.becomes("r1", ("condition", "unacknowledged"), rule="silent")
+        await plant.database.execute(LOGIN, "other", 2)
+        await says(plant, "r1", "the intake stores nothing", "silent")
+
+
 async def test_silence_is_not_judged_while_the_intake_is_stopped(plant: Plant, database_url: str) -> None:
     await plant.devices("r1")
     await plant.rule("silent", {"kind": "silent", "after": 3})
-    beat = """insert into intake_beats (cell, settled_until, well_since, beat_at)
-              values ('main', to_timestamp($1), to_timestamp($2), to_timestamp($3))
-              on conflict (cell) do update set settled_until = excluded.settled_until, beat_at = excluded.beat_at,
-                                               well_since = excluded.well_since"""
     t = now()
-    await plant.database.execute("insert into cells (cell, client_id) values ('main', 'c') on conflict do nothing")
-    await plant.database.execute(beat, t - 30, t - 1000, t - 30)
+    await plant.database.execute(CELL, "main")
+    await plant.database.execute(BEAT, "main", t - 30, t - 1000, t - 30)
     await plant.commit("r1", [(t - 31, {"x": 1.0})])
     async with evaluated(database_url):
         await says(plant, "r1", "the intake stores nothing", "silent")
         await plant.becomes("r1", ("unknown", "normal"), rule="silent")
-        await plant.database.execute(beat, t + 3600, time.time(), t + 3600)
+        await plant.database.execute(BEAT, "main", t + 3600, time.time(), t + 3600)
         raised = ("known", "normal"), ("condition", "unacknowledged")
         await plant.becomes("r1", ("unknown", "normal"), *raised, rule="silent")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.gateway.alarms.plant import RAISED, Plant, evaluated, now
+from gateway.alarms.alarm_store import AlarmStore
+from gateway.runtime.database import Pool
+from tests.api.accounts import organization
+from tests.gateway.alarms.plant import RAISED, Plant, evaluated, moment, now
 from tests.gateway.cell import eventually
 
 OUTSIDE = ("phase", "suppressed"), ("condition", "suppressed")
@@ -63,3 +66,14 @@ async def test_the_evaluator_is_told_of_phases_and_of_who_is_in_the_run(plant: P
         await plant.confirm("B-1", ("feed", now() - 60, None))
         await heard.get()
     assert heard.empty()
+
+
+async def test_phases_of_a_run_say_nothing_of_a_device_that_was_given_away(plant: Plant, pool: Pool) -> None:
+    await plant.devices("vessel")
+    await plant.run("B-1", "vessel", now() - 60)
+    await plant.confirm("B-1", ("feed", now() - 60, None))
+    store, since = AlarmStore(pool, 0), moment(now() - 999)
+    assert [[one.name for one in phases] for phases in (await store.confirmed(since)).values()] == [["feed"]]
+    other = await organization(plant.database, "other")
+    await plant.database.execute("update devices set organization_id = $1 where name = 'vessel'", other)
+    assert await store.confirmed(since) == {}

@@ -40,3 +40,13 @@ def test_a_rule_made_anew_under_an_old_name_takes_nothing_over() -> None:
     assert [feed(watch, seconds) for seconds in (0, 8)] == [set(), set()]
     watch.change(DEVICE, [stored(2, "a")], T0 + 9)
     assert [feed(watch, seconds) for seconds in (9, 10, 19)] == [set(), set(), {2}]
+
+
+def test_which_notes_of_late_frames_were_read_outlives_a_restart() -> None:
+    watch = DeviceWatch(DEVICE)
+    watch.begin(DEVICE, [stored(1, "a")], T0)
+    watch.late_id = 7
+    again = DeviceWatch(DEVICE, watch.memory())
+    again.begin(DEVICE, [stored(1, "a")], T0)
+    assert again.late_id == 7
+    assert again.memory() == watch.memory()

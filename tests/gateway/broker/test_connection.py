@@ -287,3 +287,13 @@ async def test_a_link_on_which_nothing_is_heard_is_given_up(broker: Broker) -> N
     assert "nothing heard" in await broker.connection.lost
     await keeping
     assert mqtt5.PingReqPacket() in broker.packets()
+
+
+async def test_a_link_that_was_long_not_read_is_not_dead_when_it_is_read_again(broker: Broker) -> None:
+    broker.connection.pause()
+    broker.connection._heard -= 3600
+    broker.connection.resume()
+    keeping = asyncio.create_task(broker.connection.keep_alive(4))
+    await until(lambda: broker.connection.lost.done() or mqtt5.PingReqPacket() in broker.packets())
+    assert not broker.connection.lost.done()
+    keeping.cancel()

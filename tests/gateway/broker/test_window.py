@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gateway.broker.window import OVERHEAD, IntakeWindow
 from gateway.items import Delivery
 from tests.gateway.material import delivery
+from tests.gateway.samples import counted, more
 
 
 def of(size: int) -> Delivery:
@@ -112,3 +113,12 @@ def test_it_is_full_from_reaching_the_bound_until_half_of_it(steps: list[int]) -
             window.release(held.pop(0))
         full = sum(held) >= 2000 or (full and sum(held) > 1000)
         assert (window.bytes, window.full) == (sum(held), full)
+
+
+def test_each_time_that_it_is_full_is_counted_once() -> None:
+    window, before = IntakeWindow(1000), counted()
+    for _ in range(2):
+        window.add(of(600), of(600))
+        window.add(of(600))
+        window.release(window.bytes)
+    assert more(before, "biogate_window_full") == {"biogate_window_full_total": 2}

@@ -41,6 +41,19 @@ async def test_known_and_unknown_serials_have_places_of_their_own(bench: Bench) 
     assert said(await small.send(handshake, handshake.proof))["type"] == "pending"
 
 
+async def test_a_handshake_whose_time_is_over_holds_no_place(bench: Bench) -> None:
+    """Before the sweep, too."""
+    small = bench.with_settings(enroll_sessions=1)
+    over = "update enrollments set state = $1, expires_at = now() - interval '1 s' where state = 'awaiting'"
+    for _ in range(2):
+        handshake = await bench.challenged(bench.stranger())
+        assert said(await small.send(handshake, handshake.proof))["type"] == "pending"
+        await bench.pool.execute(over, "awaiting")
+    await bench.pool.execute(over, "approved")
+    handshake = await bench.challenged(await bench.controller())
+    assert await small.send(handshake, handshake.proof) == SILENCE
+
+
 async def test_proofs_for_a_serial_are_bounded_and_only_its_claim_key_makes_one(bench: Bench) -> None:
     owner = await bench.controller()
     thief = Controller(owner.serial, bytes(32))
@@ -53,6 +66,8 @@ async def test_proofs_for_a_serial_are_bounded_and_only_its_claim_key_makes_one(
         await bench.proved(owner)
     handshake = await bench.challenged(owner)
     assert await refused(bench, handshake, handshake.proof) == "busy"
+    await bench.pool.execute("update enrollments set created_at = created_at - interval '1 minute'")
+    assert await bench.send(handshake, handshake.proof) == SILENCE
 
 
 @pytest.mark.parametrize("serials", ["made up", "of the owner", "of another controller"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import asyncpg
 
 from gateway.runtime.database import Pool
 from gateway.secrets import Secrets
 from gateway.settings import Settings
 from tests.conftest import Broker
+from tests.gateway import samples
 from tests.gateway.enrollment.bench import Bench
 from tests.gateway.enrollment.door import (
     Door,
@@ -24,6 +27,8 @@ from tests.gateway.enrollment.door import (
     running,
     said,
 )
+from tests.gateway.enrollment.handshake import Handshake
+from tests.gateway.samples import counted
 
 __all__ = ["chosen", "door", "run"]
 
@@ -31,10 +36,20 @@ __all__ = ["chosen", "door", "run"]
 
 
 async def test_a_controller_is_granted_a_login_without_asking_twice(run: Running, bench: Bench, door: Door) -> None:
-    before = refusals()
+    before, refused = counted(), refusals()
     login = await enroll(door, bench, await bench.controller())
     assert list(await bench.logins()) == [login.username]
-    assert more(before) == {}
+    assert more(refused) == {}
+    expected = {
+        "biogate_enroll_requests_total{type=hello}": 1,
+        "biogate_enroll_requests_total{type=proof}": 1,
+        "biogate_enroll_replies_total{type=challenge}": 1,
+        "biogate_enroll_replies_total{type=grant}": 1,
+    }
+    names = ("biogate_enroll_requests", "biogate_enroll_replies")
+    await eventually(lambda: samples.more(before, *names) == expected)
+    steps = samples.more(before, "biogate_enroll_step_seconds")
+    assert steps == {"biogate_enroll_step_seconds_count": 3}, "two requests, and the grant"
     assert run.troubles == {}
 
 
@@ -133,9 +148,34 @@ async def test_what_took_too_long_is_swept(
     async with running(quick, secrets, pool):
         proof = handshake.challenged(await door.ask(handshake, handshake.hello))
         await door.ask(handshake, proof)
-
-        async def expired() -> bool:
-            return (await bench.state(handshake))[0] == "expired"
-
-        await eventually(expired, 10)
+        await eventually(lambda: expired(bench, handshake), 20)
         assert (await door.ask(handshake, handshake.hello))["code"] == "expired"
+
+
+AWAY = """
+create function away() returns boolean language plpgsql as $$ begin raise 'away' using errcode = '55000'; end $$;
+alter table enrollments rename to enrollments_away;
+create view enrollments as select * from enrollments_away where away()"""
+BACK = "drop view enrollments; alter table enrollments_away rename to enrollments"
+
+
+async def test_after_an_outage_nothing_is_swept_for_as_long_as_it_lasted(
+    run: Running, bench: Bench, door: Door, database: asyncpg.Connection
+) -> None:
+    """Statuses of logins that were used meanwhile may still wait at the broker."""
+    handshake = bench.stranger().handshake()
+    proof = handshake.challenged(await door.ask(handshake, handshake.hello))
+    assert (await door.ask(handshake, proof))["type"] == "pending"
+    await database.execute(AWAY)
+    await eventually(lambda: run.troubles != {})
+    begun = time.monotonic()
+    await database.execute("update enrollments_away set expires_at = now() - interval '1 s'")
+    await eventually(lambda: time.monotonic() > begun + 3)
+    ended = time.monotonic()
+    await database.execute(BACK)
+    await eventually(lambda: expired(bench, handshake), 60)
+    assert time.monotonic() - ended >= ended - begun - 1, "as exactly as the looks tell it"
+
+
+async def expired(bench: Bench, handshake: Handshake) -> bool:
+    return (await bench.state(handshake))[0] == "expired"

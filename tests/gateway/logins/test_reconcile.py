@@ -13,6 +13,8 @@ from gateway.logins.dynsec import LoginAtBroker
 from gateway.logins.reconcile import MANY, LoginDifferences, Repair, StoredLogin, compare
 from gateway.logins.roles import DEFAULTS, FIXED, ROLE_PREFIX, Acl, BrokerRole, device_role
 from tests.gateway.cell import Cell, eventually
+from tests.gateway.material import until
+from tests.gateway.samples import counted, more
 
 OURS = [LoginAtBroker(name, frozenset({name}), None, disabled=False) for name in FIXED]
 ROLES = [*FIXED.values()]
@@ -144,10 +146,14 @@ async def test_what_somebody_changed_is_put_right(cell: Cell) -> None:
         await dynsec.modify_client("observer", "gateway", None, None)
         await dynsec.delete_client("gateway")
         await dynsec.disable_client("enroll")
+    before = counted()
     async with cell.administered():
         await eventually(lambda: _repaired(cell, 9), 15)
         await cell.settled()
         await eventually(lambda: cell.gets_in("enroll"), 5)
+        kinds = "select action, count(*) from audit where why = 'reconciliation' group by action"
+        said = {f"{REPAIRED}{{what={kind.removeprefix('broker ')}}}": count for kind, count in await cell.sql(kinds)}
+        await until(lambda: more(before, REPAIRED) == said)
     for username in (first, second, third, "gateway"):
         assert await cell.gets_in(username), username
     assert set(await cell.logins()) == {first, second, third}
@@ -159,6 +165,9 @@ async def test_what_somebody_changed_is_put_right(cell: Cell) -> None:
         assert (await dynsec.get_client("observer")).roles == {"observer"}
         assert (await dynsec.get_client("dashboard")).roles == {"observer"}  # none of our affair
     assert not await cell.sql("select * from audit_faults()")
+
+
+REPAIRED = "biogate_credentials_repaired_total"
 
 
 async def _repaired(cell: Cell, least: int) -> bool:

@@ -254,3 +254,21 @@ async def test_who_does_not_lead_any_more_tells_of_no_holes_and_asks_for_none(
     await until(lambda: told() == [1, 2, 1])
     receipts.close()
     await running
+
+
+async def test_a_hole_of_an_old_boot_is_closed_when_a_person_gives_its_frames_up(
+    pool: Pool, registry: Registry, database: asyncpg.Connection, leading: asyncio.Event
+) -> None:
+    chosen = settings(receipt_interval_s=0.01, reorder_window_s=0)
+    receipts = Receipts(chosen, pool, Outbox(), IntakeWindow(1000), {}, leading=leading)
+    running = asyncio.create_task(receipts.run(lambda: None))
+    for seq in (0, 2):
+        receipts.note(await frames(registry, "r1", (NOW_MS + seq, {"ph": 7.0}), seq=seq), [])
+    await until(lambda: REGISTRY.get_sample_value("biogate_holes") == 1)
+    for boot in range(2, OPEN_BOOTS + 3):
+        receipts.note(await frames(registry, "r1", (NOW_MS + boot, {"ph": 7.0}), seq=0, boot=boot), [])
+    await until(lambda: database.fetchval("select count(*) = $1 from device_streams", OPEN_BOOTS + 2))
+    await add_lost(database, [(await database.fetchval("select device_id from device_streams limit 1"), 1, 1, 1)])
+    await until(lambda: REGISTRY.get_sample_value("biogate_holes") == 0)
+    receipts.close()
+    await running

@@ -18,6 +18,7 @@ from gateway.intake.cell import prepare
 from gateway.intake.registry import Registry
 from gateway.items import Item
 from gateway.runtime.database import Pool, create_pool
+from gateway.storage.write import STUBBORN
 from schema.reasons import Reason
 from schema.topics import Kind
 from tests.databases import make_template, with_database
@@ -51,6 +52,22 @@ async def test_a_row_is_found_whatever_the_database_says_of_it(
     outcome = await asyncio.wait_for(make_writer(own, registry).write(items), 30)
     assert (counts(outcome), counts(outcome, "status")) == ((19, 0, 1, 0), (1, 0, 0, 0))
     assert await totals(database) == (19, 0, 1, 0)
+
+
+async def test_a_row_that_is_left_alone_by_a_split_is_tried_as_often_as_a_batch(
+    own: Pool, registry: Registry, items: list[Item], database: asyncpg.Connection
+) -> None:
+    """It fails for the whole batch, and then for its first row, but passes."""
+    await database.execute(
+        f"""create sequence tries;
+            create function refuse() returns trigger language plpgsql security definer as $$
+            begin if nextval('tries') < {2 * STUBBORN} then raise exception 'no' using errcode = '53200'; end if;
+            return new; end $$;
+            create trigger refuse before insert on frames for each row execute function refuse()"""
+    )
+    outcome = await asyncio.wait_for(make_writer(own, registry).write(items[:2]), 30)
+    assert counts(outcome) == (2, 0, 0, 0)
+    assert await database.fetchval("select last_value from tries") > STUBBORN + 2, "it was split"
 
 
 async def test_what_passes_is_never_held_against_a_row(

@@ -14,6 +14,7 @@ from gateway.broker.client import MqttClient
 from gateway.intake.cell import prepare
 from gateway.items import moment
 from gateway.runtime.database import create_pool
+from gateway.settings import Settings
 from gateway.upkeep.beat import IntakeBeat
 from tests.conftest import Broker
 from tests.gateway.cell import eventually
@@ -69,6 +70,9 @@ async def test_nothing_is_told_while_frames_cannot_be_stored(
         published = time.time()
         await publish(broker)
         await eventually(lambda: waits_at_a_lock(database), 20)
+        await until(
+            lambda: time.time() > published + 1.5 + Settings.timing.beat_s
+        )  # all that came is decoded, none is stored
         last = await beat(database)
         assert last is not None
         assert before.settled_until <= last.settled_until <= published + 1

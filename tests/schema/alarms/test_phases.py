@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from schema.alarms.phases import UNTOLD, ConfirmedPhase, PhaseSince, changes, in_force
+from schema.alarms.phases import UNTOLD, ConfirmedPhase, PhaseFollower, PhaseSince, changes, in_force
 
 BATCH = ConfirmedPhase("batch", 10.0, 20.0, False, 12.0)
 FEED = ConfirmedPhase("feed", 30.0, None, True, 30.0)
@@ -40,3 +42,12 @@ def test_the_changes_of_a_time_are_those_of_both() -> None:
     assert [tuple(one) for one in changes(known, told, 7.0, 50.0)] == expected
     assert [tuple(one) for one in changes(known, told, 11.0, 20.0)] == [(11.0, "batch")]
     assert list(changes([], [], 0.0, 50.0)) == []
+
+
+def test_what_is_known_of_phases_outlives_a_restart() -> None:
+    follower = PhaseFollower({}, [BATCH, FEED])
+    follower.tell(PhaseSince(35.0, "harvest"))
+    assert follower.follow(40.0) == (35.0, "harvest")
+    again = PhaseFollower(json.loads(json.dumps(follower.memory())), follower.confirmed)
+    assert vars(again) == vars(follower)
+    assert again.follow(11.0) == (35.0, "harvest"), "never an earlier one than before"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,6 +103,23 @@ def test_a_rule_that_waits_for_a_frame_of_its_phase_does_so_after_a_restart() ->
     assert (raised.at, raised.cause) == (when(1), "condition")
 
 
+def test_a_rule_waits_for_a_frame_of_its_phase_no_longer_because_of_a_restart() -> None:
+    rules = [rule({"kind": "quality", "channel": "y"}, "quality", scope={"phases": ["a"]})]
+    device = DeviceAlarms(rules)
+    device.frame(CommittedFrame(T0, T0, None, None, [("y", None, 0)]))
+    device.phase(T0 + 1, "a")
+    assert device.tick(T0 + 1.2) == []
+    [raised] = restarted(device, rules).tick(T0 + 2.3)
+    assert (raised.at, raised.cause) == (when(1), "condition")
+
+
+def test_when_the_numbers_of_a_device_went_back_is_known_after_a_restart() -> None:
+    device = DeviceAlarms(RULES)
+    for n, seq in enumerate((5, 6, 0)):
+        device.frame(CommittedFrame(T0 + n, T0 + n, 1, seq, [("x", 0.0, 0)]))
+    assert restarted(device, RULES).oddities == device.oddities == (0.0, T0 + 2)
+
+
 @settings(deadline=None, max_examples=100)
 @given(happenings())
 def test_a_restart_at_any_point_changes_nothing(happened: list[Happening]) -> None:
@@ -110,6 +130,33 @@ def test_a_restart_at_any_point_changes_nothing(happened: list[Happening]) -> No
             other = restarted(other, RULES)
     assert one.alarms == other.alarms
     assert one.memory() == other.memory()
+
+
+MADE_ANEW = {"_is_scoped", "_is_waiting", "_was_active", "_formula"}
+"""Attributes that are made of the rule, or that the next frame or tick makes of the others."""
+
+
+def state(it: Any) -> Any:
+    """All that an object holds, down to numbers and texts, however its classes keep it."""
+    if isinstance(it, dict):
+        return {key: state(value) for key, value in it.items()}
+    if isinstance(it, list | tuple | deque):
+        return [state(one) for one in it]
+    if isinstance(it, Rule | datetime) or type(it).__module__ == "builtins":
+        return "NaN" if it != it else it
+    slots = chain.from_iterable(getattr(kind, "__slots__", ()) for kind in type(it).__mro__)
+    names = {*slots, *getattr(it, "__dict__", {})} - MADE_ANEW
+    return {name: state(getattr(it, name)) for name in names if not name.startswith("__")}
+
+
+@settings(deadline=None, max_examples=100)
+@given(happenings())
+def test_nothing_that_a_device_holds_is_lost_in_a_restart(happened: list[Happening]) -> None:
+    device = DeviceAlarms(RULES)
+    for happening in happened:
+        happening.befalls(device)
+        if happening.restarts:
+            assert state(restarted(device, RULES)) == state(device)
 
 
 @settings(deadline=None, max_examples=100)

@@ -155,6 +155,22 @@ async def test_what_has_ended_is_deleted_after_a_while_and_nothing_else(plant: P
     )
 
 
+async def test_what_is_measured_is_what_is_untold_and_which_routes_fail_that_are_on(plant: Plant, queue: Queue) -> None:
+    for name, enabled in (("well", True), ("dead", True), ("off", False)):
+        await plant.route(name, "json://127.0.0.1:1", enabled=enabled)
+    await plant.sql.execute("update alarm_routes set failing_since = now(), failures = 1 where name <> 'well'")
+    assert await queue.measure() == ({"pending": 0, "watched": 0}, 0.0, 1)
+    await plant.sql.execute(
+        "insert into alarm_notifications (route_id, kind, state, due_at)"
+        " select route_id, 'failing', state, now() - age * interval '1 s' from alarm_routes,"
+        " (values ('pending', 50), ('pending', -50), ('watched', 900), ('done', 900)) as w (state, age)"
+        " where name = 'well'"
+    )
+    counts, oldest, failing = await queue.measure()
+    assert (counts, failing) == ({"pending": 2, "watched": 1}, 1)
+    assert 50 <= oldest < 350
+
+
 async def due(plant: Plant, route_id: int) -> Due:
     row = await plant.sql.fetchrow(
         "select route_id, organization_id, name, definition, enabled, url, version, failures, null::bigint as test"
