@@ -70,6 +70,15 @@ async def test_one_too_few_or_too_many_of_each_kind_is_found(
     ]
 
 
+async def test_rows_of_a_kind_of_which_nothing_was_ever_counted_are_found(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    await database.execute(WHOLE.partition("insert into cells")[0])
+    assert await faults(database_url) == [
+        f"{kind}: {STORED[kind]} stored and 0 dropped, but 0 were counted" for kind in sorted(STORED)
+    ]
+
+
 async def test_the_trail_of_each_organization_is_verified(whole: asyncpg.Connection, database_url: str) -> None:
     await organization(whole, "north")
     await organization(whole, "south")

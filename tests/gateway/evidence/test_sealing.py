@@ -12,7 +12,7 @@ import pytest
 
 from gateway.evidence import sealing
 from gateway.evidence.sealed_frames import SealedFrames, sealed_frames
-from gateway.evidence.sealing import SETTLED, Sealing
+from gateway.evidence.sealing import QUIET_MOST, SETTLED, Sealing
 from schema.evidence.canonical import digest
 from schema.evidence.seals import HOUR, Seal
 from tests.gateway.evidence.sealed_plant import BEGIN, END, EVERY, HOURS, NOW, SealedPlant
@@ -162,6 +162,25 @@ async def test_late_frames_make_a_new_version_that_names_the_old(plant: SealedPl
     whats = [fault.what for fault in (await plant.verified()).faults]
     assert len(whats) == 2
     assert all("deleted: 1 frame" in what for what in whats), "a new version does not hide what an old one has"
+
+
+async def test_an_hour_that_gets_marks_again_and_again_is_sealed_after_a_day_and_keeps_the_newest_mark(
+    plant: SealedPlant,
+) -> None:
+    await plant.seal()
+    late = [(BEGIN + timedelta(seconds=1), [1.0, 2.0, 3.0], None)]
+    await plant.store("br-1", late, after=NOW - BEGIN, late=True)
+    await plant.mark_time(NOW)
+    due = NOW + QUIET_MOST + SETTLED
+    newest = "insert into seals_stale (device_id, hour, marked_at) values (1, $1, $2)"
+    await plant.sql.execute(newest, BEGIN, due - timedelta(seconds=1))
+    versions = "select array_agg(version order by version) from seals where device_id = 1 and hour = $1"
+    await plant.seal(due - timedelta(seconds=1))
+    assert await plant.sql.fetchval(versions, BEGIN) == [1]
+    await plant.seal(due)
+    assert await plant.sql.fetchval(versions, BEGIN) == [1, 2]
+    marks = await plant.sql.fetch("select marked_at from seals_stale where device_id = 1")
+    assert [row["marked_at"] for row in marks] == [due - timedelta(seconds=1)], "it may be of what came meanwhile"
 
 
 async def test_a_change_is_not_hidden_by_a_mark(plant: SealedPlant) -> None:

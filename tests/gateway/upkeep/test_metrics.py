@@ -42,7 +42,11 @@ insert into enrollments (txn, cell, serial, identity_key, claim_version, state, 
 insert into quarantine (cell, received_at, device, topic, reason, detail, payload, sha256)
     values ('main', now(), 'r1', 'x', 'malformed', '', 'abc', sha256('abc'));
 insert into device_cards (organization_id, device_id, card, due_on)
-    select 1, device_id, '{}', current_date + 2 * device_id - 4 from devices"""
+    select 1, device_id, '{}', current_date + 2 * device_id - 4 from devices;
+insert into organizations (name, title) values ('north', 'North');
+insert into device_cards (organization_id, device_id, card, due_on)  -- of who gave the device away
+    select o.organization_id, d.device_id, '{}', current_date - 9 from organizations o, devices d
+     where o.name = 'north' and d.name = 'r3'"""
 
 
 def value(name: str, **labels: str) -> float | None:
