@@ -149,6 +149,15 @@ async def test_a_running_job_hears_at_its_beat_that_it_is_cancelled_or_takes_too
     assert [row[0] for row in await worker.fetch(jobs.EXPIRED)] == [job]  # its files are of no use to anybody
 
 
+async def test_who_cancels_twice_has_cancelled_once(database: asyncpg.Connection, worker: asyncpg.Connection) -> None:
+    job = await make(database)
+    await taken(worker)
+    for why in ("a mistake", "again"):
+        await database.execute("select api.job_cancel($1, 'eva', $2)", job, why)
+    told = await database.fetch("select why from audit where action = 'export cancel'")
+    assert [row["why"] for row in told] == ["a mistake"]
+
+
 async def test_a_cancelled_job_without_a_worker_is_not_begun_again(
     database: asyncpg.Connection, worker: asyncpg.Connection
 ) -> None:

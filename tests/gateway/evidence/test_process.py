@@ -181,6 +181,12 @@ async def test_a_recomputed_history_is_never_signed_until_a_person_says_so(
         found = await signing.verify()
         assert found.faults == []
         assert any("told by eva in event" in remark and "restored" in remark for remark in found.remarks)
+        signed = await database.fetchval("select count(*) from checkpoints")
+        await database.execute("alter table audit disable trigger all; delete from audit where n > 5")
+        await database.execute("alter table audit enable trigger all")
+        await signing.sign()  # what a person has said once is not said of this
+        assert "is not signed" in signing.troubles["sign 1"]
+        assert await database.fetchval("select count(*) from checkpoints") == signed
 
 
 async def test_database_and_file_set_back_together_show_by_what_the_broker_has(
@@ -252,6 +258,23 @@ async def test_checkpoints_get_time_stamps_of_a_real_service(
         assert (await signing.verify(elsewhere=elsewhere)).stamps == 2  # of the table and of the file
         await signing.owner.execute("alter table checkpoints disable trigger all; update checkpoints set token = 'x'")
         assert (await signing.verify(elsewhere=elsewhere)).faults != []
+
+
+async def test_a_time_stamp_that_the_service_did_not_give_is_asked_for_at_the_next_checkpoint(
+    database_url: str, tmp_path: Path, authority: Authority
+) -> None:
+    changes = {"evidence_tsa_url": authority.url, "evidence_tsa_ca_file": authority.root, "evidence_tsa_s": 3600}
+    key = authority.directory / "tsa.key"
+    async with signing_of(database_url, tmp_path / "key", **changes) as signing:
+        key.rename(tmp_path / "away")
+        await signing.events(1)
+        await signing.sign()
+        (tmp_path / "away").rename(key)
+        for _ in range(2):  # the second is not its turn yet
+            await signing.events(1)
+            await signing.signer.sign_all()
+        stamped_ = await signing.pool.fetch("select token is not null from checkpoints order by number")
+        assert [row[0] for row in stamped_] == [False, True, False]
 
 
 async def test_a_time_stamp_of_an_authority_that_nobody_trusts_does_not_count(

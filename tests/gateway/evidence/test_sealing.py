@@ -257,6 +257,25 @@ async def test_hours_whose_frames_retention_dropped_keep_their_seals(plant: Seal
     assert len(found.faults) == 2 * HOURS, "a drop that the audit trail does not know is none"
 
 
+async def test_a_drop_before_a_seal_excuses_nothing_that_was_stored_after_it(plant: SealedPlant) -> None:
+    dropped = await plant.sql.fetchrow(
+        """select format('%I.%I', chunk_schema, chunk_name), range_start, range_end
+             from timescaledb_information.chunks where hypertable_name = 'frames'"""
+    )
+    await plant.sql.fetchval(
+        "select retention_drop_chunk('frame', 'frames', $1::text::regclass, $2, $3, 'old')", *dropped
+    )
+    await plant.sql.execute("set session_replication_role = replica")
+    await plant.sql.execute("update retention_drops set dropped_at = $1", BEGIN)
+    await plant.sql.execute("set session_replication_role = origin")
+    await plant.fill("br-3")
+    await plant.seal()
+    assert (await plant.verified("br-3")).faults == []
+    await plant.tamper("delete from frames where time = '2026-03-01 11:15Z'")
+    [fault] = (await plant.verified("br-3")).faults
+    assert (fault.device, fault.hour) == ("br-3", BEGIN + HOUR)
+
+
 async def test_a_pass_is_bounded_and_one_organization_or_device_does_not_hold_up_others(
     plant: SealedPlant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,3 +335,16 @@ async def test_the_clock_of_a_device_is_kept_by_hour(plant: SealedPlant) -> None
     )
     assert len(rows) == HOURS
     assert tuple(rows[0]) == (BEGIN, 13, timedelta(seconds=-4), timedelta(milliseconds=80))
+
+
+async def test_what_came_from_a_file_says_nothing_of_the_clock_of_a_device(plant: SealedPlant) -> None:
+    device = plant.devices["br-1"]
+    await plant.imported(device, plant.layout_id, [BEGIN + timedelta(seconds=1)])
+    before = "update {} set received_at = $1"
+    for table in ("imports", "imported_devices", "frames"):
+        where = " where boot is null" if table == "frames" else ""
+        await plant.tamper(before.format(table) + where, BEGIN - HOUR)
+    await plant.tamper("update imports set finished_at = $1", BEGIN)
+    await plant.seal()
+    clock = await plant.sql.fetchrow("select frames, least, most from device_clocks where device_id = 1 order by hour")
+    assert tuple(clock) == (12, timedelta(milliseconds=80), timedelta(milliseconds=80))
