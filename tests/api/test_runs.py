@@ -90,6 +90,11 @@ async def test_times_and_facts_are_corrected_with_a_reason_and_only_of_the_versi
     assert [(one["action"], one["why"]) for one in events] == [
         (action, ORDER["why"]) for action in ("run create", "run change")
     ]
+    for second, state in enumerate(("stopping", "stopped")):
+        stepped = await ask(operator, "POST", "/runs/B-1/states", state=state, at=text(second))
+        assert stepped.status_code == 200, stepped.text
+    ended = (await ask(operator, "PATCH", "/runs/B-1", ends=text(60))).json()
+    assert [ended["ends"], *(one["at"] for one in ended["states"] if one["state"] == "stopped")] == [text(60)] * 2
 
 
 async def test_a_device_is_in_one_run_at_a_time(plant: Plant, operator: Operator, north: Operator) -> None:

@@ -149,13 +149,18 @@ async def test_a_running_job_hears_at_its_beat_that_it_is_cancelled_or_takes_too
     assert [row[0] for row in await worker.fetch(jobs.EXPIRED)] == [job]  # its files are of no use to anybody
 
 
-async def test_who_cancels_twice_has_cancelled_once(database: asyncpg.Connection, worker: asyncpg.Connection) -> None:
+async def test_who_cancels_or_deletes_twice_has_done_it_once(
+    database: asyncpg.Connection, worker: asyncpg.Connection
+) -> None:
     job = await make(database)
-    await taken(worker)
+    held = await taken(worker)
     for why in ("a mistake", "again"):
         await database.execute("select api.job_cancel($1, 'eva', $2)", job, why)
-    told = await database.fetch("select why from audit where action = 'export cancel'")
-    assert [row["why"] for row in told] == ["a mistake"]
+    await jobs.end(worker, held, JobProgress(file_bytes=7), {}, timedelta(days=1))
+    for why in ("too large", "again"):
+        await database.execute("select api.job_files_drop($1, 'eva', $2)", job, why)
+    told = await database.fetch("select action, why from audit where subject = $1 order by n", f"job/{job}")
+    assert [tuple(row) for row in told[1:]] == [("export cancel", "a mistake"), ("export files delete", "too large")]
 
 
 async def test_a_cancelled_job_without_a_worker_is_not_begun_again(

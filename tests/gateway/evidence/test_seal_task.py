@@ -55,17 +55,24 @@ async def test_days_on_which_nobody_verified_are_made_up_for(plant: SealedPlant,
     await plant.sql.execute(
         "insert into seal_checks (begins, ends, hours, frames, faults) values ($1, $2, 0, 0, '[]')", BEGIN - HOUR, BEGIN
     )
+    await plant.sql.execute("delete from device_clocks")
+    await plant.sql.execute(
+        """insert into device_clocks (device_id, hour, frames, least, most)
+           select 1, date_trunc('hour', now()) - days * interval '1 day', days, '0', '0'
+             from unnest('{1098,1101}'::int[]) days"""
+    )
     leading = asyncio.Event()
     leading.set()
     verifying = asyncio.create_task(SealTask(settings(evidence_url), leading, {}).verify())
     try:
         async with asyncio.timeout(60):
-            while await plant.sql.fetchval("select count(*) from seal_checks") < 2:
+            while await plant.sql.fetchval("select exists (select from device_clocks where frames = 1101)"):
                 await asyncio.sleep(0.05)
     finally:
         verifying.cancel()
     checked = "select begins, jsonb_array_length(faults) from seal_checks order by check_id offset 1 limit 1"
     assert tuple(await plant.sql.fetchrow(checked)) == (BEGIN, 1)
+    assert await plant.sql.fetchval("select array_agg(frames) from device_clocks") == [1098], "clocks of three years"
 
 
 async def test_what_a_verification_finds_is_kept_and_told(plant: SealedPlant) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.evidence import sealing
 from gateway.evidence.sealed_frames import SealedFrames, sealed_frames
-from gateway.evidence.sealing import QUIET_MOST, SETTLED, Sealing
+from gateway.evidence.sealing import FILLING, QUIET_MOST, SETTLED, Sealing
 from schema.evidence.canonical import digest
 from schema.evidence.seals import HOUR, Seal
 from tests.gateway.evidence.sealed_plant import BEGIN, END, EVERY, HOURS, NOW, SealedPlant
@@ -163,6 +163,11 @@ async def test_late_frames_make_a_new_version_that_names_the_old(plant: SealedPl
     assert len(whats) == 2
     assert all("deleted: 1 frame" in what for what in whats), "a new version does not hide what an old one has"
 
+    forged = "update seals set text = replace(text, $1, $2) where version = 2"
+    await plant.tamper(forged, Seal.read(new).before, digest("another"))
+    whats = [fault.what for fault in (await plant.verified()).faults]
+    assert "version 2 of the seal does not name the text of the version before" in whats
+
 
 async def test_an_hour_that_gets_marks_again_and_again_is_sealed_after_a_day_and_keeps_the_newest_mark(
     plant: SealedPlant,
@@ -238,6 +243,13 @@ async def test_hours_of_a_device_that_is_asked_for_frames_wait_a_day(plant: Seal
     assert await plant.sql.fetchval(count) == 0
     await plant.seal(NOW + timedelta(days=1))
     assert await plant.sql.fetchval(count) == HOURS
+
+
+async def test_a_hole_that_nobody_fills_holds_up_no_later_hour(plant: SealedPlant) -> None:
+    long_ago = NOW - FILLING - SETTLED
+    await plant.sql.execute("insert into device_streams values (1, 1, '{[0, 10), [12, 20)}', '{}', $1)", long_ago)
+    await plant.seal()
+    assert await plant.sql.fetchval("select count(*) from seals where device_id = 1") == HOURS
 
 
 async def test_hours_whose_frames_retention_dropped_keep_their_seals(plant: SealedPlant) -> None:

@@ -100,6 +100,26 @@ async def test_a_fault_in_the_trail_of_any_organization_counts(signing: Signing)
         assert found() == (0, faults)
 
 
+async def test_what_is_not_signed_is_as_old_as_the_oldest_of_it(signing: Signing) -> None:
+    await signing.events(3)
+    await signing.sign()
+    assert age() == 0
+    signed = signing.signer.newest[1].says.n
+    await signing.owner.execute(f"alter table audit disable trigger all; delete from audit where n = {signed}")
+    await signing.owner.execute("alter table audit enable trigger all")
+    await signing.events(3)
+    await signing.owner.execute("alter table audit disable trigger all")
+    await signing.owner.execute(f"update audit set at = now() - interval '10 minutes' where n = {signed + 1}")
+    await signing.sign()
+    assert "is not signed" in signing.troubles["sign 1"]
+    assert 600 <= age() < 900
+
+
+def age() -> float:
+    [age] = [sample.value for family in metrics.UNSIGNED_AGE.collect() for sample in family.samples]
+    return float(age)
+
+
 def found() -> tuple[float, float]:
     [[verified], [faults]] = [
         [sample.value for family in figure.collect() for sample in family.samples]

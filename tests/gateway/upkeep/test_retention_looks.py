@@ -66,6 +66,7 @@ async def test_a_chunk_that_is_in_use_keeps_no_other_one(pool: Pool, database: a
         oldest = await database.fetchval(f"select format('%I.%I', chunk_schema, chunk_name) from ({OLDEST}) c")
         await database.execute(f"lock table only {oldest} in row exclusive mode")  # as who writes into it
         await looking.look(now)
+    assert REGISTRY.get_sample_value("biogate_retention_held_chunks", {"kind": "frame"}) == 0  # it goes by itself
     assert await days(database, now) == {60}
     await looking.look(now)
     assert await days(database, now) == set()
