@@ -42,7 +42,10 @@ class ScheduledVerification:
         """Verify every `evidence_verify_s`, for ever."""
         trouble = Trouble(self._troubles, "verify the audit trails")
         while True:
-            await self._lead.leading.wait()
+            if not self._lead.leading.is_set():
+                for figure in (metrics.VERIFIED, metrics.VERIFIED_AT, metrics.FAULTS):
+                    figure.forget()
+                await self._lead.leading.wait()
             if not self._signer.newest:
                 await asyncio.sleep(self._settings.timing.look_s)
                 continue
@@ -57,9 +60,6 @@ class ScheduledVerification:
             metrics.VERIFICATION.observe(took)
             pause = max(self._settings.evidence_verify_s, took * LEAST_PAUSE)
             await pause_while(self._lead.leading, pause, self._settings.timing.look_s)
-            if not self._lead.leading.is_set():
-                for figure in (metrics.VERIFIED, metrics.VERIFIED_AT, metrics.FAULTS):
-                    figure.forget()
 
     async def verify_all(self) -> None:
         """Verify the trails of all organizations one after the other, and tell what was found."""

@@ -210,7 +210,7 @@ async def test_the_numbers_are_those_of_the_lists(story: Story, client: Served, 
     await story.plant.frames(device, layout, [(now - timedelta(seconds=n / 2), [7.0], None) for n in range(60)])
     await story.plant.quarantine(now, "br-1", "malformed", b"x")
     await sql.execute(
-        "insert into device_streams (device_id, boot, received, lost) values ($1, 7, '{[3,90),[95,100)}', '{[90,92)}')",
+        "insert into device_streams (device_id, boot, received, lost) values ($1, 7, '{[3,90),[95,100)}', '{[80,92)}')",
         device,
     )
     north = await organization(sql, "north")

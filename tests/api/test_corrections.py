@@ -9,8 +9,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from api.queries import corrections as queries
 from api.shapes.corrections import CorrectionDetail
 from schema import times
+from schema.times import Span
 from tests.api.accounts import Served
 from tests.api.conform import conforms
 from tests.api.plant import Plant, at, text
@@ -89,6 +91,17 @@ async def test_of_overlapping_corrections_the_one_made_last_holds(client: Served
     assert (await values(client))[15:21] == [*[pytest.approx(6.15 + n / 100) for n in range(5)], 2]
 
 
+async def test_those_that_hold_are_told_in_the_order_in_which_they_were_made(client: Served) -> None:
+    """The page of a vessel shows those made last."""
+    for number in (1, 2, 3):
+        await client.post(URL, json=OFFSET | {"offset": None, "value": number})
+    await client.put(f"{URL}/1", json=OFFSET)
+    await client.post(f"{URL}/2/withdraw", json={"why": "wrong"})
+    database = client.app.state.services.server.of(1)
+    found = await queries.holding(database, ["br-1"], Span(at(0), at(60)))
+    assert [(one.correction, one.version) for one in found] == [(3, 1), (1, 2)]
+
+
 async def test_one_sample_and_one_quality(client: Served) -> None:
     spike = {"channel": "ph", "at": text(30), "quality": 1, "why": "a spike"}
     assert (await client.post(URL, json=spike)).status_code == 201
@@ -150,6 +163,12 @@ async def test_a_deviation_gets_a_link_and_the_feed_a_line(client: Served) -> No
     happened = (await client.get("/api/v1/activity", params={"kind": "correction"})).json()["activity"]
     assert [one["facts"]["correction"] for one in happened] == [2, 1]
     assert (happened[0]["device"], happened[0]["title"]) == ("br-1", "correction 2 of ph: make")
+    gone = await client.delete(f"/api/v1/deviations/{number}/links/{link['id']}", params={"why": "wrong"})
+    assert gone.status_code == 204, gone.text
+    again = await client.put(f"{URL}/2", json=OFFSET | {"deviation": number, "offset": -3})
+    assert again.status_code == 200, again.text
+    links = (await client.get(f"/api/v1/deviations/{number}")).json()["links"]
+    assert [one["reference"] for one in links] == [link["reference"]]
 
 
 async def test_what_will_be_known_cannot_be_asked(client: Served) -> None:

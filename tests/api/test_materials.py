@@ -95,7 +95,7 @@ async def test_a_balance_names_what_weight_and_feeds_say_otherwise(plant: Plant,
     await plant.frames(
         device, layout, [(at(n), [row[it] for it in order], None) for n, row in ((0, first), (3590, last))]
     )
-    await record(operator, 100)
+    await record(operator, 100, ends=text(3600))
     await record(operator, 200, kind="sampling", material="broth", quantity=0.02, unit="kg")
     await record(operator, 5000)  # after the end
     query = {"from": text(0), "to": text(3600)}
@@ -111,6 +111,7 @@ async def test_a_balance_names_what_weight_and_feeds_say_otherwise(plant: Plant,
     assert (base["counted"]["mass"], base["counted"]["set_back"], base["recorded"]) == (pytest.approx(0.01), 1, None)
     assert "volumes are taken for masses by 1 kg/L" in said["assumptions"]
     assert "base_total was set back, 1 times: it is taken to have counted on from 0" in said["assumptions"]
+    assert not [note for note in said["assumptions"] if "go on after the end" in note]
     denser = await operator.get("/devices/br-1/material-balance", **query, density=1.25)
     assert (denser["went_in"], denser["went_out"]) == (pytest.approx(0.15), pytest.approx(0.02))
     assert await operator.not_shown("/devices/br-1/material-balance", **query, weight="scale") == 422

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from api.access.roles import Role
+from tests.api.accounts import api_key, bearer
 from tests.api.operators import ORDER, Operator
 from tests.api.plant import Plant, at
 from tests.api.test_enrollments import operator
@@ -28,6 +30,10 @@ async def test_a_replay_is_a_job_with_these_messages(plant: Plant, operator: Ope
     asked = await plant.sql.fetchrow("select who, action, new from audit")
     assert (asked["who"], asked["action"]) == (operator.who, "replay")
     assert json.loads(asked["new"])["why"] == "as the test says"
+    for role, status in ((Role.OPERATOR, 403), (Role.ENGINEER, 200)):
+        headers = bearer(await api_key(plant.sql, role=role))
+        cancelled = await operator.client.post(f"{answer.headers['location']}/cancel", json=ORDER, headers=headers)
+        assert cancelled.status_code == status, cancelled.text
 
 
 async def test_all_messages_that_are_named_are_discarded_or_none(

@@ -183,4 +183,11 @@ async def test_a_broken_signature_and_a_wrong_clock_stand_out(
     found = {one["kind"]: one for one in made["exceptions"]}
     assert found["signature"]["subject"] == "sample/s-1"
     assert found["clock"]["after"] == {"hours": 1, "ahead_s": 9.0, "behind_s": 0.0}
+    backlog = """insert into device_clocks
+        select device_id, date_trunc('hour', now()) - $1 * interval '1 hour', 10, $2 * interval '1 s',
+               interval '3 hours' from devices where name = 'br-2'"""
+    for hours_ago, least_s, clocks in ((0, 2, []), (1, 70, [{"hours": 1, "ahead_s": 0.0, "behind_s": 70.0}])):
+        await plant.sql.execute(backlog, hours_ago, least_s)  # what came late says nothing, but all that came does
+        of_it = await answered(client, "POST", "/reviews", {"from": "-2h", "device": ["br-2"]})
+        assert [one["after"] for one in of_it["exceptions"] if one["kind"] == "clock"] == clocks
     assert found["sample"]["what"] == "sample correct"

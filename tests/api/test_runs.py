@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Any
@@ -89,6 +90,11 @@ async def test_times_and_facts_are_corrected_with_a_reason_and_only_of_the_versi
     assert [(one["action"], one["why"]) for one in events] == [
         (action, ORDER["why"]) for action in ("run create", "run change")
     ]
+    for second, state in enumerate(("stopping", "stopped")):
+        stepped = await ask(operator, "POST", "/runs/B-1/states", state=state, at=text(second))
+        assert stepped.status_code == 200, stepped.text
+    ended = (await ask(operator, "PATCH", "/runs/B-1", ends=text(60))).json()
+    assert [ended["ends"], *(one["at"] for one in ended["states"] if one["state"] == "stopped")] == [text(60)] * 2
 
 
 async def test_a_device_is_in_one_run_at_a_time(plant: Plant, operator: Operator, north: Operator) -> None:
@@ -132,6 +138,15 @@ async def test_phases_are_proposed_by_events_and_confirmed_by_a_person(plant: Pl
         ("fed batch", text(320), text(900), "confirmed", "person"),
         ("harvest", text(900), None, "proposed", "event"),
     ]
+    spans = [("batch", 0, 320), ("feed", 400, None), ("rest", 320, 400)]
+    for who, count in (("ida", 2), ("eva", 3)):  # what stays keeps who has confirmed it, also what has no end yet
+        phases = [
+            {"name": name, "begins": text(begin), "ends": None if end is None else text(end), "origin": "person"}
+            for name, begin, end in spans[:count]
+        ]
+        await plant.sql.execute("select run_phases_put(1, 'B-1', $1, null, $2, 'x')", json.dumps(phases), who)
+    confirmed = await plant.sql.fetch("select name, confirmed_by from run_phases order by begins")
+    assert [tuple(row) for row in confirmed] == [("batch", "ida"), ("rest", "eva"), ("feed", "ida")]
     both = [{**said[0], "ends": text(400)}, said[1]]
     assert await refused(operator, "PUT", "/runs/B-1/phases", phases=both) == (409, "two phases are at the same time")
     outside = [{"phase": "early", "begins": text(-5), "ends": text(5)}]

@@ -108,6 +108,18 @@ async def test_each_kind_is_found_with_the_hit_marked(plant: Plant, operator: Op
     assert await found(north, "foam") == {}
 
 
+async def test_what_was_withdrawn_is_not_found(plant: Plant, operator: Operator) -> None:
+    await write(plant, operator, "br-1", "foam")
+    before = await found(operator, "foam", device="br-1")
+    [deviation] = (await operator.get("/deviations"))["deviations"]
+    path = f"/deviations/{deviation['deviation']}"
+    [link] = (await operator.get(path))["links"]
+    assert (await send(operator, "DELETE", f"{path}/links/{link['id']}?why=wrong")).status_code == 204
+    assert (await found(operator, "foam", device="br-1")).keys() == before.keys() - {"deviation", "comment"}
+    assert (await send(operator, "DELETE", "/devices/br-1/annotations/1?why=wrong")).status_code < 300
+    assert "note" not in await found(operator, "foam")
+
+
 async def test_a_key_finds_only_what_it_may_read(plant: Plant, operator: Operator) -> None:
     await write(plant, operator, "br-1", "foam")
     narrow = Operator(operator.client, await api_key(plant.sql, role=Role.VIEWER, scopes=[Scope.DEVICES_READ]))

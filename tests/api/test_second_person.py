@@ -71,7 +71,8 @@ async def confirm(api: Served, headers: dict[str, str], email: str, number: int,
 DONE = {
     "rules": "select version = 2 and definition ->> 'title' = 'Hotter' from alarm_rules",
     "deviations": "select state = 'closed' from deviations",
-    "samples": "select status = 'approved' from lab_samples where superseded_at is null",
+    "samples": "select s.status = 'approved' and a.approved_at is not null from lab_samples s"
+    " join lab_analytes a using (lab_sample_id) where s.superseded_at is null",
     "setpoints": "select count(*) = 1 from commands",
 }
 

@@ -235,4 +235,16 @@ async def test_the_database_itself_takes_no_signature_of_who_shows_too_little(
                 await database.execute(call, *given)
             await database.execute("rollback to before")
         assert error.value.sqlstate == refusal, (given, error.value)
+    for change in (
+        "update sessions set expires_at = now()",
+        "update sessions set ended_at = now()",
+        "update users set disabled = true",
+    ):
+        over = database.transaction()
+        await over.start()
+        await database.execute(f"{change}; select set_config('biogate.organization', '1', true)")
+        await database.execute("set local role biogate_api")
+        with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError):
+            await database.execute(call, session, right, ADA)
+        await over.rollback()
     assert await database.fetchval("select count(*) from signatures") == 0

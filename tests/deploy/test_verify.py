@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from deploy.backup.restore import give_log, restore
-from deploy.backup.take import BASE, Backup, measured
+from deploy.backup.take import ABOUT, BASE, Backup, backups, measured
 from deploy.backup.verify import Findings, look, note
 from deploy.stack import choose
 from deploy.stack.errors import StackError
@@ -70,6 +72,15 @@ async def test_one_too_few_or_too_many_of_each_kind_is_found(
     ]
 
 
+async def test_rows_of_a_kind_of_which_nothing_was_ever_counted_are_found(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    await database.execute(WHOLE.partition("insert into cells")[0])
+    assert await faults(database_url) == [
+        f"{kind}: {STORED[kind]} stored and 0 dropped, but 0 were counted" for kind in sorted(STORED)
+    ]
+
+
 async def test_the_trail_of_each_organization_is_verified(whole: asyncpg.Connection, database_url: str) -> None:
     await organization(whole, "north")
     await organization(whole, "south")
@@ -111,6 +122,16 @@ def test_a_backup_that_is_not_the_file_that_was_written_is_not_restored(tmp_path
     paths = Paths(f"damaged-{os.getpid()}")
     with pytest.raises(StackError, match="is damaged"):
         restore(tmp_path, backup, database_of(paths, choose.postgres(given=False), port=1))
+
+
+def test_a_backup_that_was_cut_off_is_none(tmp_path: Path) -> None:
+    """It has its name only once all of it is on the disk."""
+    for name in ("a", ".b"):
+        (tmp_path / name).mkdir()
+        about = Backup("a", "2026-03-01T10:00:00Z", "2026-03-01T11:00:00Z", 0, "", "0" * 24, "17", "2")
+        (tmp_path / name / ABOUT).write_text(json.dumps(asdict(about)))
+    (tmp_path / "c").mkdir()
+    assert [backup.label for backup in backups(tmp_path)] == ["a"]
 
 
 def test_a_restore_gets_the_log_from_the_backup_on_each_file_once_and_the_histories(tmp_path: Path) -> None:

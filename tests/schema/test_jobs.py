@@ -70,6 +70,22 @@ async def test_turns_go_round_the_organizations_and_none_has_more_than_its_share
     assert (await taken(worker, share=2)).job.job_id == second[1]
 
 
+async def test_who_never_had_a_turn_comes_before_who_had_one(
+    database: asyncpg.Connection, worker: asyncpg.Connection
+) -> None:
+    organizations = [1, *[await organization(database, name) for name in ("second", "third")]]
+    for number in organizations[:2]:
+        await make(database, number)
+        await jobs.end(worker, await taken(worker), JobProgress(), {}, timedelta(days=1))
+    waiting = {number: await make(database, number) for number in organizations}
+    turns = []
+    for _ in organizations:
+        turns.append(held := await taken(worker))
+        await jobs.end(worker, held, JobProgress(), {}, timedelta(days=1))
+    third, *others = [waiting[number] for number in (organizations[2], *organizations[:2])]
+    assert [held.job.job_id for held in turns] == [third, *others]
+
+
 async def test_a_silent_worker_loses_its_job_which_goes_on_where_it_was(
     database: asyncpg.Connection, worker: asyncpg.Connection
 ) -> None:
@@ -133,6 +149,20 @@ async def test_a_running_job_hears_at_its_beat_that_it_is_cancelled_or_takes_too
     assert [row[0] for row in await worker.fetch(jobs.EXPIRED)] == [job]  # its files are of no use to anybody
 
 
+async def test_who_cancels_or_deletes_twice_has_done_it_once(
+    database: asyncpg.Connection, worker: asyncpg.Connection
+) -> None:
+    job = await make(database)
+    held = await taken(worker)
+    for why in ("a mistake", "again"):
+        await database.execute("select api.job_cancel($1, 'eva', $2)", job, why)
+    await jobs.end(worker, held, JobProgress(file_bytes=7), {}, timedelta(days=1))
+    for why in ("too large", "again"):
+        await database.execute("select api.job_files_drop($1, 'eva', $2)", job, why)
+    told = await database.fetch("select action, why from audit where subject = $1 order by n", f"job/{job}")
+    assert [tuple(row) for row in told[1:]] == [("export cancel", "a mistake"), ("export files delete", "too large")]
+
+
 async def test_a_cancelled_job_without_a_worker_is_not_begun_again(
     database: asyncpg.Connection, worker: asyncpg.Connection
 ) -> None:
@@ -182,3 +212,21 @@ async def test_the_share_of_the_disk_is_of_the_organization_alone(
     held, told = await taken(worker), JobProgress(file_bytes=100)
     await jobs.beat(worker, held, told, 100)
     told.check()
+
+
+async def test_what_waits_is_told_by_kind_and_neither_what_runs_nor_what_has_ended_waits(
+    database: asyncpg.Connection, worker: asyncpg.Connection
+) -> None:
+    job = """insert into jobs (job_id, organization_id, who, kind, request, state, file_bytes, created_at, finished_at,
+                               holder, beat_at)
+             select gen_random_uuid(), 1, 'eva', kind, '{}', state, bytes, now() - age,
+                    case state when 'done' then now() end, case state when 'running' then 'a' end,
+                    case state when 'running' then now() end
+               from (values ('export', 'done', 7, interval '9 days'), ('export', 'running', 5, interval '2 days'),
+                            ('export', 'queued', 0, interval '300 s'), ('export', 'queued', 0, interval '100 s'),
+                            ('report', 'running', 1, interval '1 day')) j (kind, state, bytes, age)"""
+    await database.execute(job)
+    found = {row["kind"]: row for row in await worker.fetch(jobs.QUEUE)}
+    export, report = found["export"], found["report"]
+    assert (export["queued"], export["file_bytes"], round(export["wait_s"], -2)) == (2, 12, 300)
+    assert (report["queued"], report["file_bytes"], report["wait_s"]) == (0, 1, 0)

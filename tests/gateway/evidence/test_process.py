@@ -25,6 +25,7 @@ from tests.gateway.evidence.authority import Authority
 from tests.gateway.evidence.signing import WRITE, Signing, signing_of
 from tests.mqtt import Client
 from tests.processes import GatewayProcess, wait_until
+from tests.roles import forced
 
 PATIENCE_S = 60
 
@@ -64,6 +65,15 @@ async def all_signed(database: asyncpg.Connection) -> None:
             await asyncio.sleep(0.05)
 
 
+async def all_in_the_file(database: asyncpg.Connection, process: EvidenceProcess) -> None:
+    """The table has a checkpoint a moment before the file: who ends the process then finds it there alone."""
+    file, newest = CheckpointFile(process.directory / "checkpoints.jsonl"), "select max(n) from checkpoints"
+    async with asyncio.timeout(PATIENCE_S):
+        while 1 not in file.newest or file.newest[1].says.n < await database.fetchval(newest):
+            await asyncio.sleep(0.05)
+            file.load()
+
+
 async def test_killed_at_any_moment_it_goes_on_with_one_chain_of_checkpoints(
     process: EvidenceProcess, database: asyncpg.Connection
 ) -> None:
@@ -76,6 +86,7 @@ async def test_killed_at_any_moment_it_goes_on_with_one_chain_of_checkpoints(
         process.kill()
     process.start()
     await all_signed(database)
+    await all_in_the_file(database, process)
     assert process.terminate() == 0
     found = await verified(database, process)
     assert found.faults == []
@@ -181,6 +192,12 @@ async def test_a_recomputed_history_is_never_signed_until_a_person_says_so(
         found = await signing.verify()
         assert found.faults == []
         assert any("told by eva in event" in remark and "restored" in remark for remark in found.remarks)
+        signed = await database.fetchval("select count(*) from checkpoints")
+        await database.execute("alter table audit disable trigger all; delete from audit where n > 5")
+        await database.execute("alter table audit enable trigger all")
+        await signing.sign()  # what a person has said once is not said of this
+        assert "is not signed" in signing.troubles["sign 1"]
+        assert await database.fetchval("select count(*) from checkpoints") == signed
 
 
 async def test_database_and_file_set_back_together_show_by_what_the_broker_has(
@@ -201,6 +218,38 @@ async def test_database_and_file_set_back_together_show_by_what_the_broker_has(
         signing.signer.retained = {1: retained}
         await signing.sign()
         assert "event 5 is not what checkpoint 2 has signed" in signing.troubles["sign 1"]
+
+
+async def test_another_checkpoint_of_the_same_number_at_the_broker_halts(
+    database: asyncpg.Connection, database_url: str, tmp_path: Path
+) -> None:
+    async with signing_of(database_url, tmp_path / "key") as signing:
+        await signing.events(2)
+        await signing.sign()
+        earlier = signing.directory.file.read_bytes()
+        await signing.events(1)
+        await signing.sign()
+        retained = signing.signer.newest[1]
+        await forced(database, "delete from checkpoints where number > 1")
+        signing.directory.file.write_bytes(earlier)
+    async with signing_of(database_url, tmp_path / "key") as signing:
+        await signing.events(1)
+        await signing.sign()
+        assert signing.troubles == {}
+        signing.signer.retained = {1: retained}
+        await signing.sign()
+        assert "checkpoint 2 of the broker is another one than elsewhere" in signing.troubles["sign 1"]
+
+
+async def test_a_signed_event_that_is_another_one_halts_though_what_follows_is_whole(signing: Signing) -> None:
+    await signing.events(3)
+    await signing.sign()
+    signed = signing.signer.newest[1].says.n
+    await signing.events(1)
+    await signing.owner.execute("alter table audit disable trigger all")
+    await signing.owner.execute(f"update audit set why = 'else', hash = sha256('else') where n = {signed}")
+    await signing.signer.sign_all()
+    assert f"event {signed} is not what checkpoint" in signing.troubles["sign 1"]
 
 
 async def test_a_key_change_is_signed_by_both_and_the_chain_goes_on(signing: Signing) -> None:
@@ -252,6 +301,23 @@ async def test_checkpoints_get_time_stamps_of_a_real_service(
         assert (await signing.verify(elsewhere=elsewhere)).stamps == 2  # of the table and of the file
         await signing.owner.execute("alter table checkpoints disable trigger all; update checkpoints set token = 'x'")
         assert (await signing.verify(elsewhere=elsewhere)).faults != []
+
+
+async def test_a_time_stamp_that_the_service_did_not_give_is_asked_for_at_the_next_checkpoint(
+    database_url: str, tmp_path: Path, authority: Authority
+) -> None:
+    changes = {"evidence_tsa_url": authority.url, "evidence_tsa_ca_file": authority.root, "evidence_tsa_s": 3600}
+    key = authority.directory / "tsa.key"
+    async with signing_of(database_url, tmp_path / "key", **changes) as signing:
+        key.rename(tmp_path / "away")
+        await signing.events(1)
+        await signing.sign()
+        (tmp_path / "away").rename(key)
+        for _ in range(2):  # the second is not its turn yet
+            await signing.events(1)
+            await signing.signer.sign_all()
+        stamped_ = await signing.pool.fetch("select token is not null from checkpoints order by number")
+        assert [row[0] for row in stamped_] == [False, True, False]
 
 
 async def test_a_time_stamp_of_an_authority_that_nobody_trusts_does_not_count(

@@ -49,6 +49,32 @@ async def test_the_leading_process_seals_and_verifies(plant: SealedPlant, eviden
     assert REGISTRY.get_sample_value("biogate_seals_faults") == 0
 
 
+async def test_days_on_which_nobody_verified_are_made_up_for(plant: SealedPlant, evidence_url: str) -> None:
+    await plant.seal()
+    await plant.tamper("update frames set values[1] = 0 where time = $1 and device_id = 2", BEGIN + HOUR)
+    await plant.sql.execute(
+        "insert into seal_checks (begins, ends, hours, frames, faults) values ($1, $2, 0, 0, '[]')", BEGIN - HOUR, BEGIN
+    )
+    await plant.sql.execute("delete from device_clocks")
+    await plant.sql.execute(
+        """insert into device_clocks (device_id, hour, frames, least, most)
+           select 1, date_trunc('hour', now()) - days * interval '1 day', days, '0', '0'
+             from unnest('{1098,1101}'::int[]) days"""
+    )
+    leading = asyncio.Event()
+    leading.set()
+    verifying = asyncio.create_task(SealTask(settings(evidence_url), leading, {}).verify())
+    try:
+        async with asyncio.timeout(60):
+            while await plant.sql.fetchval("select exists (select from device_clocks where frames = 1101)"):
+                await asyncio.sleep(0.05)
+    finally:
+        verifying.cancel()
+    checked = "select begins, jsonb_array_length(faults) from seal_checks order by check_id offset 1 limit 1"
+    assert tuple(await plant.sql.fetchrow(checked)) == (BEGIN, 1)
+    assert await plant.sql.fetchval("select array_agg(frames) from device_clocks") == [1098], "clocks of three years"
+
+
 async def test_what_a_verification_finds_is_kept_and_told(plant: SealedPlant) -> None:
     await plant.seal()
     await plant.tamper("update frames set values[1] = 0 where time = $1 and device_id = 2", BEGIN + HOUR)
@@ -59,6 +85,17 @@ async def test_what_a_verification_finds_is_kept_and_told(plant: SealedPlant) ->
     told = await plant.sql.fetchval("select new from audit where action = 'seal fault'")
     assert json.loads(told) == {"faults": [fault]}
     assert REGISTRY.get_sample_value("biogate_seals_faults") == 1
+
+
+async def test_each_organization_is_told_of_its_own_devices(plant: SealedPlant) -> None:
+    await plant.sql.execute("insert into organizations (name, title) values ('north', 'North')")
+    await plant.sql.execute("update devices set organization_id = 2 where name = 'br-2'")
+    await plant.seal()
+    await plant.tamper("update frames set values[1] = 0 where time = $1", BEGIN + HOUR)
+    await verify_span(plant.sql, Span(BEGIN, END))
+    told = await plant.sql.fetch("select organization_id, new from audit where action = 'seal fault' order by 1")
+    devices = [(row[0], [fault["device"] for fault in json.loads(row[1])["faults"]]) for row in told]
+    assert devices == [(1, ["br-1"]), (2, ["br-2"])]
 
 
 async def test_the_command_names_device_and_hour(plant: SealedPlant, database_url: str, tmp_path: Path) -> None:

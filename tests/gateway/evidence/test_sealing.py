@@ -12,7 +12,7 @@ import pytest
 
 from gateway.evidence import sealing
 from gateway.evidence.sealed_frames import SealedFrames, sealed_frames
-from gateway.evidence.sealing import SETTLED, Sealing
+from gateway.evidence.sealing import FILLING, QUIET_MOST, SETTLED, Sealing
 from schema.evidence.canonical import digest
 from schema.evidence.seals import HOUR, Seal
 from tests.gateway.evidence.sealed_plant import BEGIN, END, EVERY, HOURS, NOW, SealedPlant
@@ -163,6 +163,30 @@ async def test_late_frames_make_a_new_version_that_names_the_old(plant: SealedPl
     assert len(whats) == 2
     assert all("deleted: 1 frame" in what for what in whats), "a new version does not hide what an old one has"
 
+    forged = "update seals set text = replace(text, $1, $2) where version = 2"
+    await plant.tamper(forged, Seal.read(new).before, digest("another"))
+    whats = [fault.what for fault in (await plant.verified()).faults]
+    assert "version 2 of the seal does not name the text of the version before" in whats
+
+
+async def test_an_hour_that_gets_marks_again_and_again_is_sealed_after_a_day_and_keeps_the_newest_mark(
+    plant: SealedPlant,
+) -> None:
+    await plant.seal()
+    late = [(BEGIN + timedelta(seconds=1), [1.0, 2.0, 3.0], None)]
+    await plant.store("br-1", late, after=NOW - BEGIN, late=True)
+    await plant.mark_time(NOW)
+    due = NOW + QUIET_MOST + SETTLED
+    newest = "insert into seals_stale (device_id, hour, marked_at) values (1, $1, $2)"
+    await plant.sql.execute(newest, BEGIN, due - timedelta(seconds=1))
+    versions = "select array_agg(version order by version) from seals where device_id = 1 and hour = $1"
+    await plant.seal(due - timedelta(seconds=1))
+    assert await plant.sql.fetchval(versions, BEGIN) == [1]
+    await plant.seal(due)
+    assert await plant.sql.fetchval(versions, BEGIN) == [1, 2]
+    marks = await plant.sql.fetch("select marked_at from seals_stale where device_id = 1")
+    assert [row["marked_at"] for row in marks] == [due - timedelta(seconds=1)], "it may be of what came meanwhile"
+
 
 async def test_a_change_is_not_hidden_by_a_mark(plant: SealedPlant) -> None:
     await plant.seal()
@@ -221,6 +245,13 @@ async def test_hours_of_a_device_that_is_asked_for_frames_wait_a_day(plant: Seal
     assert await plant.sql.fetchval(count) == HOURS
 
 
+async def test_a_hole_that_nobody_fills_holds_up_no_later_hour(plant: SealedPlant) -> None:
+    long_ago = NOW - FILLING - SETTLED
+    await plant.sql.execute("insert into device_streams values (1, 1, '{[0, 10), [12, 20)}', '{}', $1)", long_ago)
+    await plant.seal()
+    assert await plant.sql.fetchval("select count(*) from seals where device_id = 1") == HOURS
+
+
 async def test_hours_whose_frames_retention_dropped_keep_their_seals(plant: SealedPlant) -> None:
     await plant.seal()
     chunk = await plant.sql.fetchrow(
@@ -236,6 +267,25 @@ async def test_hours_whose_frames_retention_dropped_keep_their_seals(plant: Seal
     await plant.sql.execute("delete from audit where action = 'retention drop'")
     found = await plant.verified()
     assert len(found.faults) == 2 * HOURS, "a drop that the audit trail does not know is none"
+
+
+async def test_a_drop_before_a_seal_excuses_nothing_that_was_stored_after_it(plant: SealedPlant) -> None:
+    dropped = await plant.sql.fetchrow(
+        """select format('%I.%I', chunk_schema, chunk_name), range_start, range_end
+             from timescaledb_information.chunks where hypertable_name = 'frames'"""
+    )
+    await plant.sql.fetchval(
+        "select retention_drop_chunk('frame', 'frames', $1::text::regclass, $2, $3, 'old')", *dropped
+    )
+    await plant.sql.execute("set session_replication_role = replica")
+    await plant.sql.execute("update retention_drops set dropped_at = $1", BEGIN)
+    await plant.sql.execute("set session_replication_role = origin")
+    await plant.fill("br-3")
+    await plant.seal()
+    assert (await plant.verified("br-3")).faults == []
+    await plant.tamper("delete from frames where time = '2026-03-01 11:15Z'")
+    [fault] = (await plant.verified("br-3")).faults
+    assert (fault.device, fault.hour) == ("br-3", BEGIN + HOUR)
 
 
 async def test_a_pass_is_bounded_and_one_organization_or_device_does_not_hold_up_others(
@@ -297,3 +347,16 @@ async def test_the_clock_of_a_device_is_kept_by_hour(plant: SealedPlant) -> None
     )
     assert len(rows) == HOURS
     assert tuple(rows[0]) == (BEGIN, 13, timedelta(seconds=-4), timedelta(milliseconds=80))
+
+
+async def test_what_came_from_a_file_says_nothing_of_the_clock_of_a_device(plant: SealedPlant) -> None:
+    device = plant.devices["br-1"]
+    await plant.imported(device, plant.layout_id, [BEGIN + timedelta(seconds=1)])
+    before = "update {} set received_at = $1"
+    for table in ("imports", "imported_devices", "frames"):
+        where = " where boot is null" if table == "frames" else ""
+        await plant.tamper(before.format(table) + where, BEGIN - HOUR)
+    await plant.tamper("update imports set finished_at = $1", BEGIN)
+    await plant.seal()
+    clock = await plant.sql.fetchrow("select frames, least, most from device_clocks where device_id = 1 order by hour")
+    assert tuple(clock) == (12, timedelta(milliseconds=80), timedelta(milliseconds=80))

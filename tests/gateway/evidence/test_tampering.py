@@ -172,6 +172,20 @@ async def test_what_the_owner_of_the_tables_changes_is_found(signed: Signing, na
     assert any(re.search(words, fault) for fault in found.faults), found
 
 
+async def test_the_database_itself_names_what_is_not_as_it_was_signed(signed: Signing) -> None:
+    """Also what is gone from the end; a backup is verified by that."""
+    faults = "select coalesce(array_agg(n order by n), '{}') from audit_faults(1) n"
+    signs = await signed.owner.fetch("select n from checkpoints where organization_id = 1 order by number")
+    before, last = signs[-2]["n"], signs[-1]["n"]
+    assert await signed.owner.fetchval(faults) == []
+    await signed.owner.execute(FREE + f"update audit set new = '99' where n = {last};" + AGAIN.format(last))
+    assert await signed.owner.fetchval(faults) == [last]
+    await signed.owner.execute(f"delete from audit where organization_id = 1 and n > {before}")
+    assert await signed.owner.fetchval(faults) == [last]
+    await signed.owner.execute(f"delete from audit where organization_id = 1 and n >= {before}")
+    assert await signed.owner.fetchval(faults) == [before, last]
+
+
 async def test_each_fault_says_by_which_checkpoint_it_is_certain(signed: Signing) -> None:
     await signed.owner.execute("update audit set new = '99' where n = 5;" + AGAIN.format(5))
     found = await signed.verify()

@@ -10,9 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from prometheus_client import REGISTRY
 
-from gateway import metrics
 from gateway.broker.client import MqttClient
 from gateway.runtime.database import Pool, create_pool
 from gateway.upkeep import retention
@@ -371,35 +369,3 @@ async def test_rows_go_at_midnight_so_that_a_day_makes_one_event_of_the_trail(po
         await looking.look(day + timedelta(days=30, hours=now))
         assert await pool.fetchval("select array_agg(boot order by boot) from statuses") == left
     assert await pool.fetchval("select count(*) from audit where action like 'retention%'") == 2
-
-
-async def test_a_look_that_fails_counts_as_none(pool: Pool) -> None:
-    def looked_at() -> float | None:
-        return REGISTRY.get_sample_value("biogate_retention_timestamp_seconds")
-
-    looking, now = Retention(settings(retention_statuses_days=30), pool, asyncio.Event()), datetime.now(UTC)
-    metrics.RETENTION_AT.forget()
-    await pool.execute("alter function retention_drop_statuses rename to away")
-    with pytest.raises(asyncpg.UndefinedFunctionError):
-        await looking.look(now)
-    assert looked_at() is None
-    await pool.execute("alter function away rename to retention_drop_statuses")
-    await looking.look(now)
-    assert looked_at() == now.timestamp()
-
-
-OLDEST = "select * from timescaledb_information.chunks order by range_start limit 1"
-
-
-async def test_a_chunk_that_is_in_use_keeps_no_other_one(pool: Pool, database: asyncpg.Connection) -> None:
-    now = datetime.now(UTC)
-    for age in (60, 50):
-        await pool.execute(FILLED["frames"], now - age * DAY)
-    looking = Retention(settings(retention_frames_days=30), pool, asyncio.Event())
-    async with database.transaction():
-        oldest = await database.fetchval(f"select format('%I.%I', chunk_schema, chunk_name) from ({OLDEST}) c")
-        await database.execute(f"lock table only {oldest} in row exclusive mode")  # as who writes into it
-        await looking.look(now)
-    assert await days(database, now) == {60}
-    await looking.look(now)
-    assert await days(database, now) == set()
