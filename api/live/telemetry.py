@@ -162,7 +162,7 @@ class TelemetryFeed(BoardFeed):
 
     async def _find_computed(self, settings: LiveSettings, *, is_new: bool) -> None:
         """Find the computed channels of each device, if somebody names one; tell of them if they are others now."""
-        named = frozenset().union(*(member.wants.channels for member in self._members))
+        named = frozenset().union(*self._wanted)
         is_wanted = not named.isdisjoint(settings.computed)
         stale: list[tuple[TelemetrySlot, tuple[LiveSettings, frozenset[str]] | None]] = []
         for slot in self._slots.values():
