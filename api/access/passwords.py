@@ -14,7 +14,6 @@ from typing import Annotated, Final, Self
 
 import bcrypt
 from pydantic import AfterValidator, Field, SecretStr
-from zxcvbn import zxcvbn  # type: ignore[import-untyped]
 
 from api.problems import BadParameter, Busy
 
@@ -45,6 +44,8 @@ def checked(password: str) -> str:
 
 def check_strength(password: str, about: Iterable[str]) -> None:
     """Raises ValueError if a password is common, or easily guessed by who knows these words about its owner."""
+    from zxcvbn import zxcvbn  # type: ignore[import-untyped]  # noqa: PLC0415  # 12 MB of words that are seldom needed
+
     words = [part for word in about for part in (word, *word.replace("@", " ").replace(".", " ").split())]
     if zxcvbn(composed(password), [*words, *OUR_WORDS], max_length=MOST_BYTES)["score"] < HARD_TO_GUESS:
         raise ValueError(EASY)

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -80,10 +81,13 @@ class CsvWriter:
         sink.write(lines([titles]).replace("\r\n", "\n").encode())
 
     def write(self, batch: pa.RecordBatch) -> None:
-        plain = [_plain(batch.column(number)) for number in range(batch.num_columns)]
-        out = pa.BufferOutputStream()
-        pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(plain, batch.schema.names), out, self._options)
-        self._sink.write(out.getvalue())
+        content = wide_lines(batch)
+        if content is None:
+            plain = [_plain(batch.column(number)) for number in range(batch.num_columns)]
+            out = pa.BufferOutputStream()
+            pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(plain, batch.schema.names), out, self._options)
+            content = out.getvalue()
+        self._sink.write(content)
 
     def close(self) -> None:
         """Nothing is left: each batch was written whole."""
@@ -91,6 +95,35 @@ class CsvWriter:
 
 WriterKind: TypeAlias = type[ArrowWriter] | type[ParquetWriter] | type[CsvWriter]
 WRITERS: Mapping[FileFormat, WriterKind] = {"arrow": ArrowWriter, "parquet": ParquetWriter, "csv": CsvWriter}
+
+
+def wide_lines(batch: pa.RecordBatch) -> pa.Buffer | None:
+    """Return the lines of a batch of instants, one device and floats; None: it has something else. Hot path: orjson
+    writes floats in a third of the time that Arrow takes, as short and exact (but 20.0, not 20). Lines get their
+    instants afterwards, all at once."""
+    first, *rest = batch.columns
+    numbers = [one for one in rest if pa.types.is_floating(one.type)]
+    words = rest[: len(rest) - len(numbers)]
+    if not numbers or not pa.types.is_timestamp(first.type) or not all(map(_is_one_word, words)):
+        return None
+    table = np.stack([one.to_numpy(zero_copy_only=False) for one in numbers], axis=1)
+    body = orjson.dumps(table, option=orjson.OPT_SERIALIZE_NUMPY)
+    if np.isnan(table).any():
+        body = body.replace(b"null", b"")
+    head = b'\n"%b",' % INSTANT.tobytes() + b"".join(b'"%b",' % _plain(one)[0].as_py().encode() for one in words)
+    text = bytearray().join((head, body[2:-2].replace(b"],[", head), b"\n"))
+    at = np.flatnonzero(np.frombuffer(text, np.uint8)[:-1] == ord("\n")) + len('\n"')
+    kind = f"V{len(INSTANT)}"
+    everywhere = np.ndarray((len(text) - len(INSTANT) + 1,), kind, text, strides=(1,))
+    everywhere[at] = np.frombuffer(_plain(first).buffers()[2], kind)
+    return pa.py_buffer(memoryview(text)[1:])
+
+
+def _is_one_word(column: pa.Array) -> bool:
+    """Whether all of a column is one word that stands between quotes as it is."""
+    if not pa.types.is_dictionary(column.type) or len(column.indices.unique()) != 1 or not column.indices[0].is_valid:
+        return False
+    return not {'"', "\n"} & set(column[0].as_py())
 
 
 def _plain(column: pa.Array) -> pa.Array:

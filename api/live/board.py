@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from api.live.forms import MOST_BYTES
@@ -26,9 +26,6 @@ class Wants:
 
     devices: frozenset[str] = frozenset()
     channels: frozenset[str] = frozenset()
-
-    def fits_any(self, devices: Collection[str]) -> bool:
-        return not self.devices or not self.devices.isdisjoint(devices)
 
 
 class Slot(ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -52,6 +53,8 @@ class BoardMember(FeedMember):
         self._is_whole = False
         """Whether the snapshot has been sent."""
         self._feed: BoardFeed | None = None
+        self.is_idle = False
+        """Whether it knows all, and wants to be woken by news."""
 
     @property
     def alone(self) -> str | None:
@@ -72,14 +75,14 @@ class BoardMember(FeedMember):
         if not self._is_whole:
             return self._snapshot(feed, form)
         if self._position == feed.board.version:
-            feed.idle.add(self)
+            self.is_idle = True
             return None
         if now < self.due_at:
             return None
         part = feed.board.read(self._position, self.wants)
         self._position = part.position
         if not part.count:
-            feed.idle.add(self)
+            self.is_idle = True
             return None
         self.due_at = max(self.due_at, now - SLACK * self._pause_s) + self._pause_s
         LIVE_CHANGES.inc(part.count)
@@ -131,8 +134,11 @@ class BoardFeed(Feed[BoardMember]):
         self.board = Board()
         self.committed_until = times.text(NEVER).encode()
         """What was committed until then has been read."""
-        self.idle: set[BoardMember] = set()
-        """Those who know all, and want to be woken by news."""
+        self._watching: defaultdict[str | None, set[BoardMember]] = defaultdict(set)
+        """The members that watch a device; None: all devices. To go through all of them at each look would cost more
+        than all else."""
+        self._wanted: Counter[frozenset[str]] = Counter()
+        """How many of the members want these channels."""
         self._whole_at = 0.0
         """When to look at everything again."""
         self._notice_ms = 0.0
@@ -148,7 +154,12 @@ class BoardFeed(Feed[BoardMember]):
             self.wake.set()
 
     def leave(self, member: BoardMember) -> None:
-        self.idle.discard(member)
+        if member in self._members:
+            self._wanted -= Counter([member.wants.channels])
+            for device in member.wants.devices or (None,):
+                self._watching[device].discard(member)
+                if not self._watching[device]:
+                    del self._watching[device]
         super().leave(member)
 
     def watched(self) -> frozenset[str] | None:
@@ -159,7 +170,9 @@ class BoardFeed(Feed[BoardMember]):
     async def _look(self, joining: list[BoardMember]) -> None:
         now, notice_ms, self._notice_ms = time.monotonic(), self._notice_ms, 0.0
         begun, version = _now(), self.board.version
-        self._members.update(member for member in joining if not member.admitted.done())
+        for member in joining:
+            if not member.admitted.done():
+                self._enter(member)
         if joining or now >= self._whole_at:
             await self.look_at_all()
             self._whole_at = now + LOOK_S
@@ -171,13 +184,21 @@ class BoardFeed(Feed[BoardMember]):
         for member in joining:
             member.begin(self)
 
+    def _enter(self, member: BoardMember) -> None:
+        self._members.add(member)
+        self._wanted[member.wants.channels] += 1
+        for device in member.wants.devices or (None,):
+            self._watching[device].add(member)
+
     def _encode(self, version: int) -> None:
         """Encode what has changed for those who wait for it, and wake them."""
         changed = self.board.changed(version)
-        for member in [member for member in self.idle if member.wants.fits_any(changed)]:
-            self.idle.discard(member)
-            member.wake.set_at(member.due_at)
-        for channels in {member.wants.channels for member in self._members}:
+        for device in (*changed, None) if changed else ():
+            for member in self._watching.get(device, ()):
+                if member.is_idle:
+                    member.is_idle = False
+                    member.wake.set_at(member.due_at)
+        for channels in self._wanted:
             self.board.encode(changed, channels)
 
     def lost(self, known: Collection[str]) -> None:

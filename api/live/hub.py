@@ -160,6 +160,8 @@ class Feed(ABC, Generic[M]):
         self._looks, self._over = looks, over
         self._members: set[M] = set()
         self._joining: list[M] = []
+        self._trouble: str | None = None
+        """What the newest look has met. Without any, before and now, there is nothing to tell all members."""
 
     def join(self, member: M) -> None:
         self._joining.append(member)
@@ -196,8 +198,10 @@ class Feed(ABC, Generic[M]):
             begun = time.monotonic()
             trouble = await self._looked()
             took = time.monotonic() - begun
-            for member in self._members:
-                member.disturb(trouble)
+            if trouble is not None or self._trouble is not None:
+                for member in self._members:
+                    member.disturb(trouble)
+            self._trouble = trouble
             try:
                 async with asyncio.timeout(LOOK_S if trouble is None else AGAIN_S):
                     await self.wake.wait()

@@ -2,6 +2,7 @@
 
 Committed frames only. A frame that is older than what is shown of its layout is history and is not shown. Each device
 is read anew once a minute, which finds what a clock that was set back has hidden; all are when a unit has changed.
+Computed channels that somebody names are made of the newest samples when a message is encoded, and kept until the next.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from api.live.board import Slot
 from api.live.boards import BoardFeed
+from api.live.computed import LiveSample, is_live, newest
 from api.queries import live_data as queries
-from api.queries.live_data import LiveDevice, NewFrames
+from api.queries.devices import Channel
+from api.queries.live_data import LiveDevice, LiveSettings, NewFrames
 from api.shapes.latest import DeviceLatest
 from schema import times
 
@@ -29,12 +32,6 @@ LATELY = timedelta(minutes=1)
 """A layout whose newest frame is older than this, against the device's, is not in use any more."""
 RECENT = timedelta(hours=1)
 """How far back news is looked for: older chunks are not opened. What comes later than that is found when read anew."""
-
-
-class LiveSample(NamedTuple):
-    value: float | None
-    quality: int | None
-    time: str | None
 
 
 class TelemetrySlot(Slot):
@@ -51,6 +48,11 @@ class TelemetrySlot(Slot):
         self._samples: dict[str, LiveSample] = {}
         self._units: dict[str, str | None] = {}
         self._units_changed = 0
+        self.computed_by: tuple[LiveSettings, frozenset[str]] | None = None
+        """The settings and the sent channels by which its computed ones were found; None: nobody names any."""
+        self._computed: Mapping[str, Channel] = {}
+        self._made: dict[str, LiveSample] = {}
+        """The newest samples of computed channels, as far as somebody has wanted them."""
         self._encoded: dict[tuple[frozenset[str], bool], bytes] = {}
 
     @property
@@ -58,6 +60,11 @@ class TelemetrySlot(Slot):
         """The time after which frames are news."""
         newest = max(self.layouts.values(), default=times.FIRST)
         return min((one for one in self.layouts.values() if one >= newest - LATELY), default=newest)
+
+    @property
+    def channels(self) -> frozenset[str]:
+        """The channels that the device sends."""
+        return frozenset(self._units)
 
     def read(self, item: DeviceLatest, layouts: Mapping[int, datetime], change: int) -> bool:
         """Take over what was read of the whole device; return whether it is a change, which then is number `change`."""
@@ -69,8 +76,20 @@ class TelemetrySlot(Slot):
         if units != self._units:
             self._units_changed = change
         self._samples, self._units, self._time = samples, units, item.time
-        self._encoded.clear()
+        self._forget_made()
         return True
+
+    def compute(self, computed: Mapping[str, Channel], change: int) -> bool:
+        """Have these computed channels from now on; return whether that is a change, which then is number `change`."""
+        if computed == self._computed:
+            return False
+        self._computed, self._units_changed = computed, change
+        self._forget_made()
+        return True
+
+    def _forget_made(self) -> None:
+        self._made.clear()
+        self._encoded.clear()
 
     def take(self, new: NewFrames, channels: Sequence[str]) -> int:
         """Show a new frame, with these channels in its slots; return how many frames it stands for, 0 if it is none."""
@@ -86,7 +105,7 @@ class TelemetrySlot(Slot):
             sample = self._samples.get(channel)
             if sample is None or (sample.time or "") <= said:  # these texts sort as times do
                 self._samples[channel] = LiveSample(value, mark or 0, said)
-        self._encoded.clear()
+        self._forget_made()
         return new.frames if len(self.layouts) == 1 else 1
 
     def fields(self, channels: frozenset[str], after: int) -> bytes:
@@ -98,6 +117,9 @@ class TelemetrySlot(Slot):
 
     def _encode(self, channels: frozenset[str], with_units: bool) -> bytes:
         samples = {name: it for name, it in self._samples.items() if not channels or name in channels}
+        computed = {name: one for name, one in self._computed.items() if name in channels}
+        for name, one in computed.items():
+            samples[name] = self._made[name] = self._made.get(name) or newest(one, self._samples)
         content: dict[str, Any] = {
             "device": self.device.name,
             "time": self._time,
@@ -108,7 +130,10 @@ class TelemetrySlot(Slot):
         if other := {name: it.time for name, it in samples.items() if it.time != self._time}:
             content["times"] = other
         if with_units:
-            content["units"] = {name: self._units.get(name) for name in samples}
+            units = {**self._units, **{name: one.unit for name, one in computed.items()}}
+            content["units"] = {name: units.get(name) for name in samples}
+            if computed:
+                content["computed"] = list(computed)
         return msgspec.json.encode(content)[1:-1]
 
 
@@ -122,7 +147,7 @@ class TelemetryFeed(BoardFeed):
         super().__init__(*arguments)
         self._slots: dict[int, TelemetrySlot] = {}
         self._layouts: dict[int, list[str]] = {}
-        self._units_said: tuple[int, datetime | None] | None = None
+        self._settings: LiveSettings | None = None
 
     async def look_at_all(self) -> None:
         names = self.watched()
@@ -130,9 +155,28 @@ class TelemetryFeed(BoardFeed):
         self.lost({device.name for device in there})
         known = {device.device_id for device in there}
         self._slots = {number: slot for number, slot in self._slots.items() if number in known}
-        said = await queries.units_said(self._database)
-        await self._read_anew(self._to_read(there) if said == self._units_said else there)
-        self._units_said = said
+        said, before = await queries.settings(self._database), self._settings
+        await self._read_anew(self._to_read(there) if before is not None and said.units == before.units else there)
+        await self._find_computed(said, is_new=said != before)
+        self._settings = said
+
+    async def _find_computed(self, settings: LiveSettings, *, is_new: bool) -> None:
+        """Find the computed channels of each device, if somebody names one; tell of them if they are others now."""
+        named = frozenset().union(*self._wanted)
+        is_wanted = not named.isdisjoint(settings.computed)
+        stale: list[tuple[TelemetrySlot, tuple[LiveSettings, frozenset[str]] | None]] = []
+        for slot in self._slots.values():
+            by = (settings, slot.channels) if is_wanted else None
+            if by != slot.computed_by:
+                stale.append((slot, by))
+        names = [slot.device.name for slot, _ in stale]
+        found = await queries.computed(self._database, names) if is_wanted and names else {}
+        for slot, by in stale:
+            is_news, slot.computed_by = is_new or (is_wanted and slot.computed_by is not None), by
+            live = {one.name: one for one in found.get(slot.device.name, ()) if is_live(one)}
+            if slot.compute(live, self.board.version + 1) and is_news:
+                self.board.put(slot.device.name, slot)
+        self.board.forget_told()
 
     def _to_read(self, there: Sequence[LiveDevice]) -> list[LiveDevice]:
         """All that are new, or whose clock was set back; of the others the ones that were read longest ago."""

@@ -10,6 +10,9 @@ import asyncpg
 
 from api.database import Database
 from api.queries import latest, load
+from api.queries.computed import with_computed
+from api.queries.devices import Channel
+from api.queries.devices import many as devices_with_channels
 from api.queries.latest import NEAR, RECENT, WantedLatest
 from api.shapes.latest import DeviceLatest
 
@@ -23,6 +26,16 @@ class LiveDevice(NamedTuple):
     name: str
     set_back: bool
     """Its clock was set back: its newest frame is not the one with the greatest time."""
+
+
+class LiveSettings(NamedTuple):
+    """What the organization has said that decides what is told of frames; another one, if it has said more since."""
+
+    units: str
+    computed: frozenset[str]
+    """The names of its computed channels."""
+    versions: tuple[str, ...]
+    """Of their definitions, and of the constants of devices."""
 
 
 class NewFrames(NamedTuple):
@@ -41,10 +54,16 @@ async def devices(database: Database, names: Sequence[str] | None) -> list[LiveD
     return [LiveDevice(*row) for row in await database.fetch(SQL["devices"], names)]
 
 
-async def units_said(database: Database) -> tuple[int, datetime | None]:
-    """Return what is another if the organization has said something of its units meanwhile."""
-    [row] = await database.fetch(SQL["units_said"])
-    return row["count"], row["max"]
+async def settings(database: Database) -> LiveSettings:
+    [row] = await database.fetch(SQL["settings"])
+    units, names, *versions = row
+    return LiveSettings(units, frozenset(names), tuple(versions))
+
+
+async def computed(database: Database, names: Sequence[str]) -> dict[str, list[Channel]]:
+    """Return the computed channels of the devices with these names."""
+    found = await with_computed(database, await devices_with_channels(database, names))
+    return {one.name: [channel for channel in one.channels if channel.computed is not None] for one in found.devices}
 
 
 async def whole(database: Database, wanted: Sequence[LiveDevice]) -> list[tuple[DeviceLatest, dict[int, datetime]]]:

@@ -22,6 +22,10 @@ select w.device_id, f.layout_id, f.time, f.values, f.quality, f.frames
                 order by f.time desc limit 1000) f
         order by f.layout_id, f.time desc) f;
 
--- name: units_said
--- Whether the organization has said anything of its units since it was last asked: how often it has, and when last.
-select count(*), max(since) from channel_units;
+-- name: settings
+-- What the organization says of units, and of computed channels and their constants: texts that are others once it has
+-- said something since, and the names of its computed channels.
+select (select concat_ws(' ', count(*), max(since)) from channel_units) as units,
+       (select coalesce(array_agg(name), '{}') from computed_channels) as names,
+       (select concat_ws(' ', sum(version), max(changed_at)) from computed_channels) as definitions,
+       (select concat_ws(' ', count(*), sum(version), max(changed_at)) from computed_constants) as constants;

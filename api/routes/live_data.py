@@ -31,7 +31,9 @@ router = Router("live", prefix="")
 
 
 class LiveDataParameters(RateParameters):
-    channel: list[str] = Field([], description="channel name, as it is; may be repeated. None: all channels")
+    channel: list[str] = Field(
+        [], description="channel name, as it is, also of a computed one; may be repeated. None: all that are sent"
+    )
     channels: str | None = Field(None, max_length=20_000, description="channel names with commas between")
 
     def member(self) -> BoardMember:
@@ -55,7 +57,8 @@ async def socket(
     description="First `snapshot`: the newest value of each channel, with units, in parts (`more`: another one "
     "follows); `unknown` are names that no device has. Then `changes`: devices that have new frames, each once, with "
     "its newest values; `skipped` says how many updates came before them since the last message. `quality` has what is "
-    "not good, `times` the channels whose time is not that of the device; `units` come again when they change, and "
+    "not good, `times` the channels whose time is not that of the device; `units` come again when they change, "
+    "with `computed`, which of the channels are; those with `rate` and `total` are left out; and "
     "`gone` is a device that you have no more. `heartbeat` comes after 15 s without anything else: what was committed "
     "until `committed_until` has been read. `trouble`, `recovered` and `end` are as for alarms. There is no cursor: "
     "connect again for a new snapshot, and read what lies between as telemetry. The same as messages of a WebSocket: "

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from api.live import board as module
 from api.live import boards
 from api.live.board import Board, Slot, Wants
-from api.live.boards import BoardFeed
+from api.live.boards import BoardFeed, BoardMember
+from api.live.forms import SocketForm
 
 
 class NumberSlot(Slot):
@@ -134,3 +135,42 @@ async def test_the_delay_of_news_counts_from_the_first_commit_that_was_not_read(
     feed.hear(json.dumps({"at": 998_000.0, "kinds": ["frame"]}))
     await feed._look([])
     assert observed == [9.0, 2.0]
+
+
+class Watched(BoardMember):
+    """Notes how often it is looked at."""
+
+    looks = 0
+    _idle = False
+
+    @property
+    def is_idle(self) -> bool:
+        self.looks += 1
+        return self._idle
+
+    @is_idle.setter
+    def is_idle(self, now: bool) -> None:
+        self._idle = now
+
+
+async def test_a_look_wakes_who_watches_what_has_changed_and_goes_through_nobody_else() -> None:
+    feed = News(None, asyncio.Semaphore(1), lambda: None)
+    one, everything, other = (Watched(Wants(frozenset(names)), 10) for names in (["r1", "r3"], [], ["r2"]))
+    form = SocketForm()
+    for member in (one, everything, other):
+        feed.join(member)
+        await feed._look([member])
+        assert b"snapshot" in (member.take(form) or b"")
+        while member.take(form) is not None:
+            pass
+    for member in (one, everything, other):
+        member.wake.clear()
+        member.due_at = member.looks = 0
+        member.is_idle = True
+    await feed._look([])
+    assert [member.wake._is_set for member in (one, everything, other)] == [True, True, False]
+    assert (one.looks, everything.looks, other.looks) == (1, 1, 0)
+    for member in (one, everything, other):
+        feed.leave(member)
+    assert not feed._watching
+    assert not feed._wanted

@@ -19,6 +19,8 @@ STATEMENT = f"select time, {COLUMNS} from frames where device_id = 1 order by ti
 
 def by_export(format_: str, url: str, directory: Path) -> tuple[int, float]:
     """The rows, and the CPU s without the imports, whose memory counts."""
+    import pandas  # noqa: F401  # by Arrow at its first array, if it is there, which it is for tests alone
+
     from api.files.export_job import run
     from schema.jobs import JobProgress, RunningJob
     from tests.api.plant import claimed_export
