@@ -234,7 +234,7 @@ async def _broken(database: Database, scope: ReviewScope) -> list[ReviewExceptio
             kind="signature",
             at=times.text(row["at"]),
             who=row["who"],
-            what="a signature is broken: the record was changed",
+            what="a signature is broken: what was signed was changed",
             subject=row["record"],
             after={"name": row["name"], "meaning": row["meaning"]},
         )

@@ -72,7 +72,7 @@ select d.name as device, min(c.hour) as at, count(*) as hours,
  order by d.name;
 
 -- name: broken
--- Broken signatures: of samples of the devices $1 that were taken from $2 to $3 and of reports of the run $4; without devices,
+-- Signatures whose version was changed: of samples of the devices $1 that were taken from $2 to $3 and of reports of the run $4; without devices,
 -- of all that was signed in that time.
 with about as (
     select 'sample/' || s.sample as record from lab_samples s
@@ -87,6 +87,7 @@ select s.signature_id, s.record, s.name, s.who, s.at, s.meaning
   from about b join signatures s using (record)
   left join lateral record_state(b.record) r on true
  where r.digest is distinct from s.digest
+   and encode(sha256(convert_to(signed_version(s.signature_id), 'UTF8')), 'hex') is distinct from s.digest
  order by s.signature_id;
 
 -- name: put

@@ -145,7 +145,7 @@ def test_every_action_that_the_trail_knows_is_sorted_in() -> None:
     assert classified("retention hold end", None) == "data"
 
 
-async def test_a_review_is_signed_and_a_note_or_a_change_behind_it_breaks_the_signature(
+async def test_a_review_is_signed_and_a_note_that_comes_later_shows_beside_the_signature(
     plant: Plant, client: Served, ada: dict[str, str], api: Served
 ) -> None:
     await a_run(plant, client)
@@ -159,6 +159,11 @@ async def test_a_review_is_signed_and_a_note_or_a_change_behind_it_breaks_the_si
     assert [(one["meaning"], one["intact"]) for one in seen["signatures"]] == [("reviewed", True)]
     assert seen["stale"] == []
     await answered(client, "POST", f"{path}/looks", {"key": key, "note": "and in the log"})
+    seen = await answered(client, "GET", path)
+    assert [(one["intact"], one["newest"]) for one in seen["signatures"]] == [(True, False)]
+    await plant.sql.execute(
+        "alter table review_looks disable trigger all; update review_looks set note = 'x' where note = 'agreed'"
+    )
     seen = await answered(client, "GET", path)
     assert [one["intact"] for one in seen["signatures"]] == [False]
     report = await done(plant, client, kind="batch", run="B-1")
@@ -174,6 +179,11 @@ async def test_a_broken_signature_and_a_wrong_clock_stand_out(
     await answered(client, "POST", "/samples", {"sample": "s-1", "device": "br-1", "taken_at": now.isoformat()})
     assert (await sign(api, ada)).status_code == 201
     await answered(client, "PATCH", "/samples/s-1", {**WHY, "note": "the label was wrong"})
+    made = await answered(client, "POST", "/reviews", {"from": "-2h", "device": ["br-1"]})
+    assert "signature" not in {one["kind"] for one in made["exceptions"]}, "what was signed is as it was"
+    await plant.sql.execute(
+        "alter table lab_samples disable trigger all; update lab_samples set note = 'x' where version = 1"
+    )
     await plant.sql.execute(
         "insert into device_clocks select device_id, date_trunc('hour', now()), 10, interval '-9 s', interval '1 s'"
         " from devices where name = 'br-1'"

@@ -1,4 +1,4 @@
-"""Signatures on the pages of records: signed by a form, shown with each record, broken when the record changes."""
+"""Signatures on the pages of records: signed by a form, shown with each record, broken when what was signed changes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ async def test_a_record_is_signed_on_its_page_and_shows_when_it_was_changed_sinc
     sent = {"version": "1", "taken_at": text(0), "analyte_1": "glucose", "value_1": "5", "why": "dilution"}
     await engineer.act("samples/S-7", **sent)
     await engineer.act(f"deviations/{FIRST}/comments", text="and cold")
-    for path in pages[:2]:
-        assert "broken: version 1 was signed, and the record was changed at 20" in await engineer.words(path), path
+    for path, now in ((pages[0], "; now version 2 (measured)"), (pages[1], "; something was added since")):
+        assert f"intact: version 1 was signed{now}; changed at 20" in await engineer.words(path), path
+    await plant.sql.execute("alter table lab_analytes disable trigger all; update lab_analytes set value = 7")
+    assert "broken: version 1, which was signed, is not as it was; now version 2" in await engineer.words(pages[0])
     assert " 1 intact" in await engineer.words(pages[3])
 
 
