@@ -38,6 +38,7 @@ begin
         -- the gateway's
         'channels_claim(integer, jsonb, text)', 'credentials_activate(text)', 'device_records_make(jsonb)',
         'enrollments_sweep(text, interval)', 'notice_channel(text)', 'notice_send(text, text)',
+        'pending_acts_expire()',
         'retention_drop_chunk(text, regclass, regclass, timestamptz, timestamptz, text)',
         'retention_drop_quarantined(timestamptz, integer, text)', 'retention_drop_statuses(timestamptz, integer, text)',
         'sql_logins_end_late(float8, float8, float8)', 'waiting_acts_do(integer)', 'wide_views_follow(text)',
@@ -98,7 +99,7 @@ grant insert, update (epoch, beat_at) on lead_beats to biogate_gateway;
 grant update (device_id, identity_key) on serials to biogate_gateway;
 grant insert on vault to biogate_gateway;
 grant select on audit, waiting_acts to biogate_gateway;
-grant execute on function channels_claim, credentials_activate, enrollments_sweep, retention_drop_chunk,
+grant execute on function channels_claim, credentials_activate, enrollments_sweep, pending_acts_expire, retention_drop_chunk,
     retention_drop_quarantined, retention_drop_statuses, sql_logins_end_late, waiting_acts_do, wide_views_follow to biogate_gateway;
 
 -- biogate_alarms: evaluates, publishes, tells people.

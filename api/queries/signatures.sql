@@ -25,7 +25,8 @@ select s.signature_id, s.record, s.version, s.digest, s.meaning, s.name, s.who, 
 
 -- name: signer
 -- $1 session, $2 network
-select user_id, email, name, password_hash, has_signed, known, rounds from session_signer($1, $2);
+select user_id, email, name, password_hash, has_signed, known, rounds, has_password(user_id) as has_password
+  from session_signer($1, $2);
 
 -- name: sign
 -- $1 session, $2 password hash, $3 e-mail or null, $4 record, $5 digest, $6 meaning

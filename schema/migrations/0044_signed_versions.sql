@@ -129,8 +129,8 @@ create function record_then_review(organization_ integer, reference_ text, signe
        and v.version = (signed_ ->> 'version')::integer
 $$;
 
--- The version of a record that a form is of, as the rows have it now; null: there is none.
-create function record_then(organization_ integer, record_ text, signed_ jsonb) returns text language plpgsql stable as $$
+-- The version of a record that a form is of, as the rows have it now; null: there is none, or the form is none.
+create function record_then(organization_ integer, record_ text, signed_ text) returns text language plpgsql stable as $$
 declare
     kind text := split_part(record_, '/', 1);
     form jsonb;
@@ -139,14 +139,16 @@ begin
         return record_form(organization_, record_);
     end if;
     execute format('select public.record_then_%s($1, $2, $3)', kind)
-       into form using organization_, substr(record_, length(kind) + 2), signed_;
+       into form using organization_, substr(record_, length(kind) + 2), signed_::jsonb;
     return record_json(form || jsonb_build_object('record', record_, 'organization', organization_));
+exception when data_exception then
+    return null;
 end $$;
 
 -- The version that was signed, as the rows have it now.
 create function api.signed_version(signature_ bigint) returns text
 language sql stable security definer set search_path = public, pg_temp as $$
-    select record_then(s.organization_id, s.record, s.form::jsonb)
+    select record_then(s.organization_id, s.record, s.form)
       from signatures s where s.signature_id = signature_ and s.organization_id = api.organization()
 $$;
 
