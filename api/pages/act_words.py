@@ -37,8 +37,15 @@ class ActRow(NamedTuple):
 
 
 async def act_rows(database: Database, act: PendingActAnswer, asked: Mapping[str, Any]) -> list[ActRow]:
-    """Return the rows of an act, whose request is `asked`. What is there now is told of an act that waits."""
-    is_open = act.state == "waiting"
+    """Return the rows of an act, whose request is `asked`. What is there now is told of an act that waits, if the thing
+    is there still."""
+    if act.state == "waiting":
+        with suppress(NotFound):
+            return await _rows(database, act, asked, is_open=True)
+    return await _rows(database, act, asked, is_open=False)
+
+
+async def _rows(database: Database, act: PendingActAnswer, asked: Mapping[str, Any], *, is_open: bool) -> list[ActRow]:
     match act.kind:
         case "setpoints":
             return [row async for row in _setpoint(database, asked, is_open=is_open)]
@@ -48,7 +55,7 @@ async def act_rows(database: Database, act: PendingActAnswer, asked: Mapping[str
             return await _sample(database, asked, is_open=is_open)
         case "deviations":
             state = (await deviations.state(database, asked["deviation"])) if is_open else ""
-            hold = [ActRow("Its hold on data", "", "ends")] if asked["end_hold"] else []
+            hold = [ActRow("Its hold on data", "", "ends")] if asked.get("end_hold") else []
             return [ActRow(f"State of {asked['deviation']}", state, "closed"), *hold]
         case _:
             return list(_policy(asked))
@@ -76,8 +83,7 @@ async def _rule(database: Database, step: Mapping[str, Any], *, is_open: bool) -
         return [ActRow(f"Rule {name}", f"version {step['version']}", "removed")]
     known: Mapping[str, Any] = {}
     if is_open and step["version"]:
-        with suppress(NotFound):
-            known = msgspec.json.decode((await alarm_rules.detail(database, name)).definition)
+        known = msgspec.json.decode((await alarm_rules.detail(database, name)).definition)
     flat, was = dict(_flat(wanted)), dict(_flat(known))
     changed = [one for one in {**flat, **was} if flat.get(one) != was.get(one)]
     return [
