@@ -72,6 +72,13 @@ def channel(name: str, title: str | None = None) -> str:
     return " ".join([WORDS.get(first, first[:1].upper() + first[1:]), *(WORDS.get(one, one) for one in rest)])
 
 
+def clock_offset(ahead_at_least_s: float) -> str:
+    """Return how far a clock is off, which frames tell by the least time to their receipt."""
+    if ahead_at_least_s > 0:
+        return f"ahead by at least {number(ahead_at_least_s)} s"
+    return f"behind by at most {number(-ahead_at_least_s)} s"
+
+
 def lasting(span: timedelta) -> str:
     """Return a duration in its two largest units."""
     seconds = max(0, round(span.total_seconds()))
