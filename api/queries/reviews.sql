@@ -27,7 +27,7 @@ select coalesce(max(n), 0) from audit;
 
 -- name: trail
 -- Rows up to $1 of the devices $2 (names; none: the organization) from $3 to $4, of the run $5 and of samples, material and
--- corrections of that time at any time later; at most $6.
+-- corrections of that time at any time later; at most $6. `is_first`: a device says for the first time what its channels are.
 with about as (
     select 'run/' || $5::text as subject where $5 is not null
     union all
@@ -37,7 +37,10 @@ with about as (
     select distinct 'material/' || m.number from materials m
      where m.device = any ($2::text[]) and m.begins >= $3 and m.begins < $4
 )
-select a.n, a.at, a.who, a.action, a.subject, a.old, a.new, a.why
+select a.n, a.at, a.who, a.action, a.subject, a.old, a.new, a.why,
+       a.action = 'channel change' and starts_with(a.who, 'device ') and not exists (
+           select from audit b
+            where b.subject = a.subject and b.action = a.action and b.n < a.n and b.why <> a.why) as is_first
   from audit a
  where a.n <= $1 and a.at >= $3
    and (a.subject = any (array(select b.subject from about b))

@@ -171,6 +171,24 @@ async def test_a_review_is_signed_and_a_note_that_comes_later_shows_beside_the_s
     assert f"review/{made['review']}" in str(document["sections"])
 
 
+async def test_what_a_device_says_of_its_channels_first_is_routine(plant: Plant, client: Served) -> None:
+    await a_run(plant, client)
+    number = await plant.sql.fetchval("select device_id from devices where name = 'br-1'")
+    claim = "select channels_claim($1, $2::jsonb, $3)"
+    first, then = '{"ph_2": {"title": "second"}, "pressure": {"unit": "mbar"}}', '{"pressure": {"unit": "kPa"}}'
+    await plant.sql.execute(claim, number, first, "enrollment 1")
+    made = await answered(client, "POST", "/reviews", {"run": "B-1"})
+    assert "channel" not in {one["kind"] for one in made["exceptions"]}
+    assert made["routine"]["channel change"] == 2
+    await plant.sql.execute(claim, number, then, "enrollment 2")
+    await plant.sql.execute(
+        "select channel_describe(1, $1, 'ph_2', $2, null, null, 'eva', 'named')", number, '{"title": "Probe 2"}'
+    )
+    made = await answered(client, "POST", "/reviews", {"run": "B-1"})
+    found = [(one["who"], one["after"]["channel"]) for one in made["exceptions"] if one["kind"] == "channel"]
+    assert found == [("device br-1", "pressure"), ("eva", "ph_2")]
+
+
 async def test_a_broken_signature_and_a_wrong_clock_stand_out(
     plant: Plant, client: Served, ada: dict[str, str], api: Served
 ) -> None:
