@@ -473,10 +473,24 @@ class Evidence:
         with suppress(ValueError):
             found.append(digest(canonical(json.loads(content))))  # a manifest may have been formatted
         n = next((self.files[one] for one in found if one in self.files), None)
+        if n is None and (copied := self._original_of(content)):
+            size, n = copied
+            self.doubts.append(f"{path.name}: the pages that follow its first {size} bytes are compared with nothing")
+            return f"{path.name} begins with the file that row {n} names, its first {size} bytes"
         if n is None or self.names.get(path.name, found[0]) not in found:
             self.wrong.append(f"{path.name}: no row of the evidence names a file with this content: it was changed")
             return ""
         return f"{path.name} is the file that row {n} names"
+
+    def _original_of(self, content: bytes) -> tuple[int, int] | None:
+        """Find the PDF to which pages with signatures were added: its size, and the row that names it."""
+        end = content.find(b"%%EOF\n")
+        while end >= 0:
+            size = end + 6
+            if (n := self.files.get(hashlib.sha256(content[:size]).hexdigest())) is not None:
+                return size, n
+            end = content.find(b"%%EOF\n", size)
+        return None
 
 
 def public_key(path: Path) -> Key:

@@ -73,6 +73,20 @@ def test_a_changed_file_is_told_from_the_one_that_was_made(tmp_path: Path) -> No
     assert (status, "! report-12.pdf: no row of the evidence names a file with this content" in said) == (1, True), said
 
 
+def test_a_copy_of_a_file_with_pages_behind_it_is_told_from_a_changed_one(tmp_path: Path) -> None:
+    trail = example()
+    original = b"%PDF-1.7 of a run\nstartxref\n9\n%%EOF\n"
+    trail.file("report-13.pdf", original)
+    trail.checkpoint()
+    copy_ = tmp_path / "report-13-signed.pdf"
+    copy_.write_bytes(original + b"42 0 obj\nendobj\nstartxref\n40\n%%EOF\n")
+    status, said = verified(tmp_path, trail.lines(frames=ASKED), copy_)
+    assert "report-13-signed.pdf begins with the file that row 11 names, its first 36 bytes\n" in said, said
+    assert (status, "? report-13-signed.pdf: the pages that follow its first 36 bytes" in said) == (3, True)
+    copy_.write_bytes(copy_.read_bytes().replace(b"a run", b"no run"))
+    assert verified(tmp_path, trail.lines(frames=ASKED), copy_)[0] == 1
+
+
 def test_a_trail_that_was_recomputed_and_signed_anew_fails_with_the_key_that_was_kept(tmp_path: Path) -> None:
     forged = Trail(signer=key("forger"))
     for number in range(5):
