@@ -153,11 +153,19 @@ async def join(request: Request, app: Services, database: Database, person: Prin
 async def change_password(
     request: Request, app: Services, database: Database, person: Principal, given: PasswordChange
 ) -> None:
-    """Change a person's password and end the person's other sessions. Raises Forbidden for a wrong old one."""
+    """Change a person's password and end the person's other sessions. Raises Forbidden for a wrong old one, and
+    BadParameter for none, but of an account that has no password yet."""
     assert person.user_id is not None
     own = f"{person.user_id} session {person.session_id}"  # or strangers who guess could lock the person out
     async with app.attempts.attempt(request, "password", own) as attempt:
         account = await queries.account_of(database, person.user_id)
+        if given.old is None and not account["has_password"]:
+            first = await new_hash(app, database, account, given.new, "new")
+            await queries.password_first(database, account, first, person.session_id)
+            app.identities.forget()
+            return
+        if given.old is None:
+            raise BadParameter("old", "is missing")
         old_hash = await app.passwords.matches(given.old, account["password_hash"])
         if old_hash is None:
             attempt.failed()

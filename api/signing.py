@@ -53,7 +53,10 @@ class Signer:
         async with self.database.change() as connection:
             if act.kind == "setpoints":
                 await commands.check_again(connection, msgspec.json.decode(msgspec.json.encode(act.request)))
-            return await pending_acts.confirm(connection, number, proof, given.digest, given.why)
+            done = await pending_acts.confirm(connection, number, proof, given.digest, given.why)
+        if act.kind == "policy":
+            self.app.identities.forget()
+        return done
 
     async def _proven(self, given: Components, record: str) -> Proof:
         """Return the proof that the person signs. Raises BadParameter, and TooMany after as many failures as at a

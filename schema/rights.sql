@@ -30,13 +30,15 @@ begin
     foreach name in array array[
         -- triggers
         'audit_append()', 'alarm_acts_audit()', 'backups_audit()', 'channels_given()', 'commands_audit()',
-        'commands_given_away()', 'device_events_number()', 'device_organization()', 'enrollment_audit()',
+        'commands_given_away()', 'device_events_number()', 'device_organization()', 'deviation_version_keep()',
+        'enrollment_audit()',
         'layout_channels_fill()', 'log_in_links_end()', 'plot_hours_drop()',
         'quarantine_count()', 'quarantine_told()', 'record_dropped()', 'retention_given()', 'retention_holds_bounded()',
-        'run_event()', 'seals_stale_mark()', 'users_password()', 'written_by()', 'session_shown()', 'account_shown()',
+        'rule_version_keep()', 'run_event()', 'seals_stale_mark()', 'users_password()', 'written_by()', 'session_shown()', 'account_shown()',
         -- the gateway's
         'channels_claim(integer, jsonb, text)', 'credentials_activate(text)', 'device_records_make(jsonb)',
         'enrollments_sweep(text, interval)', 'notice_channel(text)', 'notice_send(text, text)',
+        'pending_acts_expire()',
         'retention_drop_chunk(text, regclass, regclass, timestamptz, timestamptz, text)',
         'retention_drop_quarantined(timestamptz, integer, text)', 'retention_drop_statuses(timestamptz, integer, text)',
         'sql_logins_end_late(float8, float8, float8)', 'waiting_acts_do(integer)', 'wide_views_follow(text)',
@@ -97,7 +99,7 @@ grant insert, update (epoch, beat_at) on lead_beats to biogate_gateway;
 grant update (device_id, identity_key) on serials to biogate_gateway;
 grant insert on vault to biogate_gateway;
 grant select on audit, waiting_acts to biogate_gateway;
-grant execute on function channels_claim, credentials_activate, enrollments_sweep, retention_drop_chunk,
+grant execute on function channels_claim, credentials_activate, enrollments_sweep, pending_acts_expire, retention_drop_chunk,
     retention_drop_quarantined, retention_drop_statuses, sql_logins_end_late, waiting_acts_do, wide_views_follow to biogate_gateway;
 
 -- biogate_alarms: evaluates, publishes, tells people.
@@ -202,7 +204,7 @@ grant select on _pogo_migration to biogate_api;
 revoke all on
     audit_sums, corrections, deviation_attachments, deviation_comments, deviation_links, deviations, former_passwords, invitations,
     lab_analytes, lab_samples, locations, log_in_links, materials, notice_names, password_resets, pending_acts, policies,
-    report_templates, reports, review_looks, reviews, shift_entries, signatures, sql_logins, waiting_acts
+    record_versions, report_templates, reports, review_looks, reviews, shift_entries, signatures, sql_logins, waiting_acts
     from public;
 
 -- So that figures show what the server says of all connections. Without a superuser's rights they are missing.

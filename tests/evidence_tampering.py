@@ -90,7 +90,7 @@ def two_rows_change_their_places(lines: Lines) -> None:
     one["text"], other["text"] = other["text"].replace("[4,", "[3,"), one["text"].replace("[3,", "[4,")
 
 
-@tampering(r"rows 8 to 9 are missing at the end: checkpoint 4 signed them")
+@tampering(r"rows 8 to 10 are missing at the end: checkpoint 4 signed them")
 def the_end_is_cut_off(lines: Lines) -> None:
     for row in of(lines, "event")[7:]:
         lines.remove(row)
@@ -123,7 +123,7 @@ def a_key_takes_over_by_itself(lines: Lines) -> None:
     change["signature_before"] = change["signature"]
 
 
-@tampering(r"rows 1 to 9 are signed by no checkpoint")
+@tampering(r"rows 1 to 10 are signed by no checkpoint")
 def all_checkpoints_are_taken_out(lines: Lines) -> None:
     for checkpoint in of(lines, "checkpoint"):
         lines.remove(checkpoint)
@@ -184,9 +184,15 @@ def a_signature_gets_another_meaning(lines: Lines) -> None:
     said(of(lines, "signature")[0], meaning="reviewed")
 
 
-@tampering(r"signature of Eva Example .* on report/12 is broken: the record was changed")
+@tampering(r"signature of Eva Example .* on report/12 is broken: what was signed was changed")
 def a_signed_record_is_changed(lines: Lines) -> None:
     of(lines, "signature")[0]["content"] = '{"report":13}'
+
+
+@tampering(r"signature of Eva Example .* on sample/S-7 is broken: what was signed was changed")
+def a_former_version_that_was_signed_is_changed(lines: Lines) -> None:
+    signature = of(lines, "signature")[1]
+    signature["content"] = signature["content"].replace("measured", "approved")
 
 
 @tampering(r"report-12.pdf: no row of the evidence names this file")

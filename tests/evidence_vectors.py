@@ -188,8 +188,8 @@ class Trail:
     def frames(self, device: str, frames: Sequence[Frame]) -> None:
         self.others += [line_of(device, one) for one in frames]
 
-    def sign(self, record: str, content: str, meaning: str = "approved") -> None:
-        """Sign a record, whose canonical form is `content`."""
+    def sign(self, record: str, content: str, now: dict[str, Any], meaning: str = "approved") -> None:
+        """Sign a record, whose canonical form is `content`; `now`: which version it has since."""
         text = canonical(
             {
                 **{"at": instant(self.now), "digest": sha256(content), "kind": "biogate signature 1"},
@@ -198,7 +198,7 @@ class Trail:
             }
         )
         self.row("signature", record, json.loads(text))
-        self.others.append({"kind": "signature", "text": text, "content": content})
+        self.others.append({"kind": "signature", "text": text, "content": content, "now": now})
 
     def file(self, name: str, content: bytes) -> None:
         self.row("report make", f"report/{name}", {"pdf_sha256": sha256(content)})
@@ -230,7 +230,8 @@ PDF = b"%PDF-1.7 as it was reported"
 
 
 def example() -> Trail:
-    """Two hours of a device and one of another, a late frame, a change of keys, a signature and a file."""
+    """Two hours of a device and one of another, a late frame, a change of keys, a file, and signatures of a record and
+    of a former version."""
     trail = Trail()
     first, second = "2026-11-30T22:00:00Z", "2026-11-30T23:00:00Z"
     for number in range(5):
@@ -247,8 +248,9 @@ def example() -> Trail:
     trail.now = 8200
     trail.seal({("br-1", first): late})
     trail.checkpoint()
-    trail.sign("report/12", '{"report":12}')
+    trail.sign("report/12", '{"report":12,"version":1}', {"version": 1, "state": None})
     trail.file("report-12.pdf", PDF)
+    trail.sign("sample/S-7", '{"status":"measured","version":1}', {"version": 2, "state": "approved"})
     trail.checkpoint()
     trail.others.sort(key=lambda one: one["kind"] != "seal")
     trail.frames("br-1", late + hour_of_frames(23))

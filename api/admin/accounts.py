@@ -189,7 +189,8 @@ def link(
         if user_id is None:
             rounds = settings(PasswordSettings).api_password_rounds
             user_id = await connection.fetchval(
-                "insert into users (email, name, password_hash) values ($1, $2, $3) returning user_id",
+                "insert into users (email, name, password_hash, has_password) values ($1, $2, $3, false)"
+                " returning user_id",
                 *(email, email.partition("@")[0], hash_now(new_token(), rounds)),
             )
             await connection.execute(AUDIT, 1, who, "account create", f"user/{email}", None, why)

@@ -21,6 +21,12 @@ class Signature(Protocol):
     @property
     def intact(self) -> bool: ...
     @property
+    def newest(self) -> bool: ...
+    @property
+    def version_now(self) -> int | None: ...
+    @property
+    def state_now(self) -> str | None: ...
+    @property
     def changed_at(self) -> str | None: ...
 
 
@@ -30,12 +36,19 @@ def utc(instant: str) -> str:
 
 
 def signature_state(one: Signature) -> str:
-    """Return whether a signature is intact; of a broken one which version it was, and since when."""
-    if one.intact:
+    """Return whether a signature is intact, and what has become of the record since."""
+    if one.newest:
         return "intact"
-    if one.changed_at is None:
-        return f"broken: version {one.version} was signed, and is stored otherwise now; no change is recorded"
-    return f"broken: version {one.version} was signed, and the record was changed at {utc(one.changed_at)}"
+    since = "; no change is recorded" if one.changed_at is None else f"; changed at {utc(one.changed_at)}"
+    if one.version_now is None:
+        now = f"; the record is not there any more{since}"
+    elif one.version_now == one.version:
+        now = f"; something was added since{since}" if one.intact else since
+    else:
+        now = f"; now version {one.version_now}{f' ({one.state_now})' if one.state_now else ''}{since}"
+    if one.intact:
+        return f"intact: version {one.version} was signed{now}"
+    return f"broken: version {one.version}, which was signed, is not as it was{now}"
 
 
 def number(value: float | None, decimals: int | None = None) -> str:
@@ -57,6 +70,13 @@ def channel(name: str, title: str | None = None) -> str:
         return title
     first, *rest = name.replace("dissolved_oxygen", "do").split("_")
     return " ".join([WORDS.get(first, first[:1].upper() + first[1:]), *(WORDS.get(one, one) for one in rest)])
+
+
+def clock_offset(ahead_at_least_s: float) -> str:
+    """Return how far a clock is off, which frames tell by the least time to their receipt."""
+    if ahead_at_least_s > 0:
+        return f"ahead by at least {number(ahead_at_least_s)} s"
+    return f"behind by at most {number(-ahead_at_least_s)} s"
 
 
 def lasting(span: timedelta) -> str:

@@ -23,6 +23,7 @@ from api.queries import (
     delivery,
     deviations,
     device_cards,
+    device_clocks,
     device_status,
     lifecycle,
     plant,
@@ -136,6 +137,7 @@ async def _about(page: Page, database: Database, device: str) -> dict[str, Any]:
         "logins": logins,
         "commands": commanded,
         "open": commands.OPEN,
+        "clock_hours": await device_clocks.newest(database, number),
         "boots": await delivery.boots(database, device),
         "holes": await delivery.holes(database, device),
         "rejected": [

@@ -10,9 +10,10 @@ from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
 from api.http.bodies import Order
 from api.pages.page import OrganizationPage, Page, PageRouter
-from api.queries import installation, organizations, policies, retention
+from api.queries import installation, organizations, pending_acts, policies, retention
 from api.shapes.installation import AccountChange, NewPasswordLink
 from api.shapes.organizations import MemberChange, NewInvitation, NewKey, OrganizationChange
+from api.shapes.pending_acts import PendingActAnswer
 from api.shapes.policies import NewPolicy
 from api.shapes.retention import NewHold
 from schema import times
@@ -60,12 +61,20 @@ async def _shown(page: Page, database: Db, **once: object) -> Response:
         **{"key": None, "code": None, "link": None, **once, **values},
         about=about,
         policy=policy,
+        waiting=await _waiting(page, database),
         pending_kinds=PENDING_KINDS,
         is_admin=is_admin,
         roles=list(Role),
         scopes=list(Scope),
         here=HERE,
     )
+
+
+async def _waiting(page: Page, database: Db) -> list[PendingActAnswer]:
+    """Return the change of the policy that waits for a second person, for who may see it."""
+    if not page.member.may(Role.OPERATOR, Scope.AUDIT_READ):
+        return []
+    return await pending_acts.waiting(database, f"organization/{page.member.organization}")
 
 
 @router.post("/organization", dependencies=[CHANGES])
@@ -76,7 +85,8 @@ async def change(page: OrganizationPage, database: Db) -> Response:
 
 @router.post("/organization/policy", dependencies=[CHANGES])
 async def put_policy(page: OrganizationPage, database: Db) -> Response:
-    await policies.put(database, await page.form(NewPolicy, meanings=",", second_person=","), page.member.who)
+    given = await page.form(NewPolicy, meanings=",", second_person=",")
+    await policies.put(database, given, page.member)
     page.app.identities.forget()
     return page.done("The policy is changed.", HERE)
 

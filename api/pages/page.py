@@ -73,6 +73,7 @@ def environment() -> Environment:
         "plural": words.plural,
         "quality": plain_words.quality,
         "signature_state": plain_words.signature_state,
+        "clock_offset": plain_words.clock_offset,
         "correction": corrections.words,
         "unit": plain_words.unit,
         "utc": plain_words.utc,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Path, Query, Response
 
 from api.access.guard import Db, Person, allow
 from api.access.roles import Role, Scope
 from api.http import cursors
 from api.http.bodies import Order
+from api.pages.act_words import act_rows
 from api.pages.listing import PageParameters, part
 from api.pages.organization import PENDING_KINDS
 from api.pages.page import OrganizationPage, PageRouter, is_partial
@@ -22,6 +24,7 @@ router = PageRouter()
 READ = [allow(Role.OPERATOR, Scope.AUDIT_READ)]
 DECIDE = [allow(Role.ENGINEER, Scope.DEVICES_WRITE)]
 HERE = "pending-acts"
+KINDS = PENDING_KINDS | {"policy": "acts that no longer take a second person"}
 ActNumber = Annotated[int, Path(ge=1, le=queries.LAST_ID)]
 
 
@@ -35,7 +38,7 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[PagePara
         lambda before, limit: queries.page(database, None, before[0], limit),
     )
     acts = [queries.item(row) for row in found.rows]
-    values: dict[str, Any] = {"kinds": PENDING_KINDS, "acts": acts, "following": found.following}
+    values: dict[str, Any] = {"kinds": KINDS, "acts": acts, "following": found.following}
     if is_partial(page.request):
         return page.show("partials/pending_acts.html", **values)
     return page.show("pages/pending_acts.html", here=HERE, **values)
@@ -45,7 +48,9 @@ async def listed(page: OrganizationPage, database: Db, asked: Annotated[PagePara
 async def one(page: OrganizationPage, database: Db, number: ActNumber) -> Response:
     act = await queries.one(database, number)
     values = await signature_block(page, database, f"act/{number}")
-    return page.show("pages/pending_act.html", here=HERE, act=act, kinds=PENDING_KINDS, **values)
+    asked = msgspec.json.decode(msgspec.json.encode(act.request))
+    rows = await act_rows(database, act, asked)
+    return page.show("pages/pending_act.html", here=HERE, act=act, rows=rows, asked=asked, kinds=KINDS, **values)
 
 
 @router.post("/pending-acts/{number}/confirm", dependencies=DECIDE)

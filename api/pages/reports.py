@@ -16,7 +16,7 @@ from api.pages.page import OrganizationPage, PageRouter, form, is_partial
 from api.pages.signatures import signature_block
 from api.queries import jobs
 from api.queries import reports as queries
-from api.reports.signed import signed_page
+from api.reports.signed import signed_page, signed_pdf
 from api.shapes.jobs import JobParameters
 from api.shapes.reports import NewReport, ReportKind, ReportParameters
 from schema import times
@@ -67,6 +67,11 @@ async def one(page: OrganizationPage, database: Db, report: UUID) -> Response:
 async def signed(database: Db, report: UUID) -> Response:
     """The report as a page that ends with its signatures, to be printed."""
     return await signed_page(database, report)
+
+
+@router.get("/reports/{report}/signed.pdf")
+async def signed_copy(database: Db, report: UUID) -> Response:
+    return await signed_pdf(database, report)
 
 
 @router.get("/reports/{report}/report.html")

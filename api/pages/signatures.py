@@ -21,14 +21,15 @@ NEEDS = (Role.OPERATOR, Scope.DEVICES_WRITE)
 
 
 async def signing_values(page: Page, database: Database) -> dict[str, Any]:
-    """Return what the form to sign takes: the meanings, and whether this is the first signature of the session."""
+    """Return what the form to sign takes: the meanings, whether this is the first signature of the session,
+    and whether there is a password to sign with."""
     if page.member.session_id is None or not page.member.may(*NEEDS):
-        return {"meanings": [], "is_first": True}
+        return {"meanings": [], "is_first": True, "has_password": True}
     meanings = await policies.meanings(database)
     if not page.may("engineer", "devices:write"):
         meanings = [one for one in meanings if one not in DECIDES]
     account = await queries.signer(database, page.member.session_id, network(page.request))
-    return {"meanings": meanings, "is_first": not account["has_signed"]}
+    return {"meanings": meanings, "is_first": not account["has_signed"], "has_password": account["has_password"]}
 
 
 async def signature_block(page: Page, database: Database, record: str) -> dict[str, Any]:

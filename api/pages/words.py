@@ -44,15 +44,16 @@ def state(document: bytes | None) -> Markup:
     """Return a state of the audit trail, which is JSON: an object as its names with values, all else as it is."""
     content = None if document is None else msgspec.json.decode(document)
     if not isinstance(content, Mapping):
-        return escape(NONE if content is None else _said(content))
+        return escape(NONE if content is None else said(content))
     lines = [
-        Markup("<dt>{}</dt><dd>{}</dd>").format(name, "always" if value == "-infinity" else _said(value))
+        Markup("<dt>{}</dt><dd>{}</dd>").format(name, "always" if value == "-infinity" else said(value))
         for name, value in content.items()
     ]
     return Markup('<dl class="facts state">{}</dl>').format(Markup("").join(lines)) if lines else escape(NONE)
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
+    """Return a value of JSON as people read it."""
     match value:
         case None:
             return NONE

@@ -124,6 +124,11 @@ async def password_change(
     await accounts.execute(SQL["password_change"], account["user_id"], old_hash, new_hash, keep)
 
 
+async def password_first(accounts: Database, account: asyncpg.Record, new_hash: str, keep: int | None) -> None:
+    """Set the password of an account that has none, and end all sessions but `keep`. Raises Conflict if it has one."""
+    await accounts.execute(SQL["password_first"], account["user_id"], new_hash, keep)
+
+
 async def passwords_taken(accounts: Database, user_id: int) -> list[str]:
     """Return the hashes of passwords that the person may not take again."""
     return [row[0] for row in await accounts.fetch(SQL["passwords_taken"], user_id)]

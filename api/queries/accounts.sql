@@ -12,7 +12,7 @@ select log_in_failed($1, $2);
 select has_admin();
 
 -- name: account_of
-select user_id, email, name, password_hash from account_of($1);
+select user_id, email, name, password_hash, has_password(user_id) as has_password from account_of($1);
 
 -- name: account_create
 -- $1 e-mail, $2 name, $3 password hash, $4 code hash or null
@@ -50,6 +50,10 @@ select session_id, kind, agent, created_at, renewed_at, expires_at from sessions
 -- name: password_change
 -- $1 user, $2 old and $3 new password hash, $4 the session that goes on
 select password_change($1, $2, $3, $4);
+
+-- name: password_first
+-- $1 user, $2 password hash, $3 the session that goes on
+select password_first($1, $2, $3);
 
 -- name: password_rehash
 -- $1 user, $2 old and $3 new hash of the same password

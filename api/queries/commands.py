@@ -22,6 +22,8 @@ from api.shapes.commands import CommandAnswer, CommandOrder, Precondition
 from schema import times
 
 SQL = load("commands")
+NEWEST = timedelta(days=1)
+"""How old the value of a setpoint is at most that is told beside another one."""
 SETPOINT = "setpoint"
 LAST_ID = UUID(int=2**128 - 1)
 OPEN = frozenset({"waiting", "sent", "accepted"})
@@ -70,6 +72,12 @@ async def request(
     raise await pending_acts.ask(
         database, WantedAct("setpoints", f"device/{device}", asked, who, given.why, key, digest)
     )
+
+
+async def newest(database: Database, device: str, channel: str) -> float | None:
+    """Return the newest good value that a channel of a device has had within a day."""
+    row = await database.one(SQL["present"], device, channel, datetime.now(UTC) - NEWEST, absent=unknown(device))
+    return None if row["value"] is None else float(row["value"])
 
 
 async def check_again(connection: Connection, asked: Mapping[str, Any]) -> None:

@@ -64,6 +64,11 @@ def unknown(deviation: str) -> NotFound:
     return NotFound(f"there is no deviation {deviation}")
 
 
+async def state(database: Database, deviation: str) -> str:
+    """Return the state of one. Raises NotFound."""
+    return str((await database.one(SQL["one"], deviation, absent=unknown(deviation)))["state"])
+
+
 async def detail(database: Database, deviation: str, member: Principal) -> DeviationDetail:
     """Return one with its links and attachments. Raises NotFound."""
     row = await database.one(SQL["one"], deviation, absent=unknown(deviation))

@@ -178,9 +178,17 @@ def _frame(device: str, row: asyncpg.Record) -> Line:
 
 
 async def signatures(database: Database, rows: Rows) -> list[Line]:
-    """Return the signatures that stand in these rows, with each record as it is now."""
+    """Return the signatures that stand in these rows, with the version that was signed as it is now, and the newest."""
     found = await database.fetch(SQL["signatures"], *rows)
-    return [{"kind": "signature", "text": row["text"], "content": row["form"]} for row in found]
+    return [
+        {
+            "kind": "signature",
+            "text": row["text"],
+            "content": row["signed"],
+            "now": None if row["version"] is None else {"version": row["version"], "state": row["state"]},
+        }
+        for row in found
+    ]
 
 
 async def files_of_report(database: Database, report: UUID) -> list[Line]:

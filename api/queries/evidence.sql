@@ -84,8 +84,10 @@ select f.time, f.layout_id, f.received_at, f.boot, f.seq, f.values, f.quality,
 select device_id from devices where name = $1;
 
 -- name: signatures
--- Signatures that the rows from $1 to $2 have, with the record as it is now.
-select s.text, r.form
+-- Signatures that the rows from $1 to $2 have, with the version that was signed, and the record as it is now.
+select s.text, signed_version(s.signature_id) as signed, r.version, coalesce(
+           case when (r.form::jsonb ->> 'withdrawn')::boolean then 'withdrawn' end,
+           r.form::jsonb ->> 'status', r.form::jsonb ->> 'state') as state
   from audit a
   join signatures s on s.text::jsonb = a.new
   left join lateral record_state(s.record) r on true

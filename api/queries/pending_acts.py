@@ -13,7 +13,7 @@ from api.http.description import raw
 from api.problems import NotFound, Waits
 from api.queries import load
 from api.queries.signatures import Proof
-from api.shapes.pending_acts import PendingActAnswer
+from api.shapes.pending_acts import ActKind, PendingActAnswer
 from api.shapes.policies import PendingKind
 
 SQL = load("pending_acts")
@@ -23,7 +23,7 @@ LAST_ID = 2**63 - 1
 class WantedAct(NamedTuple):
     """What somebody wants to be done, and why."""
 
-    kind: PendingKind
+    kind: ActKind
     subject: str
     """As the audit trail names it."""
     request: Mapping[str, Any]

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
+
+from api.access.roles import Principal
 from api.database import Database
-from api.queries import load
+from api.queries import load, pending_acts
+from api.queries.pending_acts import WantedAct
 from api.shapes.policies import NewPolicy, PolicyAnswer
 from api.shapes.signatures import MEANINGS
 
@@ -15,9 +21,17 @@ async def one(database: Database) -> PolicyAnswer:
     return PolicyAnswer.of(NewPolicy(why="usual").model_dump() if row is None else row)
 
 
-async def put(database: Database, given: NewPolicy, who: str) -> PolicyAnswer:
-    """Demand this from now on, of sessions and passwords that there are, too."""
-    await database.execute(SQL["put"], given.model_dump_json(exclude={"why"}), who, given.why)
+async def put(database: Database, given: NewPolicy, member: Principal) -> PolicyAnswer:
+    """Demand this from now on, of sessions and passwords that there are, too. Raises Waits where it demands less of a
+    second person than before, and there is another admin to confirm that."""
+    policy = given.model_dump(mode="json", exclude={"why"})
+    [row] = await database.fetch(SQL["takes_two"], json.dumps(policy))
+    if row[0]:
+        before = msgspec.to_builtins(await one(database))
+        request = {"policy": policy, "before": before}
+        wanted = WantedAct("policy", f"organization/{member.organization}", request, member.who, given.why)
+        raise await pending_acts.ask(database, wanted)
+    await database.execute(SQL["put"], json.dumps(policy), member.who, given.why)
     return await one(database)
 
 

@@ -170,7 +170,7 @@ def _sorted(rows: Iterable[asyncpg.Record]) -> tuple[list[ReviewException], dict
     for row in rows:
         old, new = (None if row[name] is None else json.loads(row[name]) for name in ("old", "new"))
         kind = classified(row["action"], new)
-        if kind is None:
+        if kind is None or row["is_first"]:
             routine[row["action"]] += 1
             continue
         said = {"kind": kind, "at": times.text(row["at"]), "who": row["who"], "what": row["action"], "why": row["why"]}
@@ -234,7 +234,7 @@ async def _broken(database: Database, scope: ReviewScope) -> list[ReviewExceptio
             kind="signature",
             at=times.text(row["at"]),
             who=row["who"],
-            what="a signature is broken: the record was changed",
+            what="a signature is broken: what was signed was changed",
             subject=row["record"],
             after={"name": row["name"], "meaning": row["meaning"]},
         )

@@ -27,7 +27,7 @@ select coalesce(max(n), 0) from audit;
 
 -- name: trail
 -- Rows up to $1 of the devices $2 (names; none: the organization) from $3 to $4, of the run $5 and of samples, material and
--- corrections of that time at any time later; at most $6.
+-- corrections of that time at any time later; at most $6. `is_first`: a device says for the first time what its channels are.
 with about as (
     select 'run/' || $5::text as subject where $5 is not null
     union all
@@ -37,7 +37,10 @@ with about as (
     select distinct 'material/' || m.number from materials m
      where m.device = any ($2::text[]) and m.begins >= $3 and m.begins < $4
 )
-select a.n, a.at, a.who, a.action, a.subject, a.old, a.new, a.why
+select a.n, a.at, a.who, a.action, a.subject, a.old, a.new, a.why,
+       a.action = 'channel change' and starts_with(a.who, 'device ') and not exists (
+           select from audit b
+            where b.subject = a.subject and b.action = a.action and b.n < a.n and b.why <> a.why) as is_first
   from audit a
  where a.n <= $1 and a.at >= $3
    and (a.subject = any (array(select b.subject from about b))
@@ -72,7 +75,7 @@ select d.name as device, min(c.hour) as at, count(*) as hours,
  order by d.name;
 
 -- name: broken
--- Broken signatures: of samples of the devices $1 that were taken from $2 to $3 and of reports of the run $4; without devices,
+-- Signatures whose version was changed: of samples of the devices $1 that were taken from $2 to $3 and of reports of the run $4; without devices,
 -- of all that was signed in that time.
 with about as (
     select 'sample/' || s.sample as record from lab_samples s
@@ -87,6 +90,7 @@ select s.signature_id, s.record, s.name, s.who, s.at, s.meaning
   from about b join signatures s using (record)
   left join lateral record_state(b.record) r on true
  where r.digest is distinct from s.digest
+   and encode(sha256(convert_to(signed_version(s.signature_id), 'UTF8')), 'hex') is distinct from s.digest
  order by s.signature_id;
 
 -- name: put

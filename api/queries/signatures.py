@@ -100,7 +100,8 @@ async def sign(database: Database, proof: Proof, name: str, digest: str, meaning
     """Sign a record. Raises NotFound, Forbidden, Conflict, and PreconditionFailed if its digest is another one now."""
     async with database.change() as connection:
         number = await connection.fetchval(SQL["sign"], *proof, name, digest, meaning)
-        return item(await connection.fetchrow(SQL["one"], number))
+        rows = await connection.fetch(SQL["signatures"], [name])
+        return next(item(row) for row in rows if row["signature_id"] == number)
 
 
 def item(row: asyncpg.Record) -> SignatureAnswer:

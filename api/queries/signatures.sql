@@ -5,22 +5,28 @@
 select digest, version, form from record_state($1);
 
 -- name: signatures
--- Those of the records $1, oldest first, with what has become of each record; its form is made once.
-with present as materialized (select r as record, n.digest from unnest($1::text[]) r left join lateral record_state(r) n on true)
+-- Those of the records $1, oldest first, with what has become of each record; its form is made once, and that of the version
+-- that was signed only where it is not the newest.
+with present as materialized (
+    select r as record, n.digest, n.version, n.form::jsonb as form
+      from unnest($1::text[]) r left join lateral record_state(r) n on true
+)
 select s.signature_id, s.record, s.version, s.digest, s.meaning, s.name, s.who, s.at, s.text,
-       coalesce(p.digest = s.digest, false) as intact,
-       case when p.digest is distinct from s.digest then record_changed(s.record, s.at) end as changed_at
+       coalesce(p.digest = s.digest, false) as newest,
+       case when p.digest = s.digest then true
+            else coalesce(encode(sha256(convert_to(signed_version(s.signature_id), 'UTF8')), 'hex') = s.digest, false)
+        end as intact,
+       case when p.digest is distinct from s.digest then record_changed(s.record, s.at) end as changed_at,
+       p.version as version_now,
+       case when (p.form ->> 'withdrawn')::boolean then 'withdrawn' else coalesce(p.form ->> 'status', p.form ->> 'state')
+        end as state_now
   from present p join signatures s using (record)
  order by s.signature_id;
 
--- name: one
--- The signature $1 of a record that is as it was signed.
-select signature_id, record, version, digest, meaning, name, who, at, text, true as intact, null::timestamptz as changed_at
-  from signatures where signature_id = $1;
-
 -- name: signer
 -- $1 session, $2 network
-select user_id, email, name, password_hash, has_signed, known, rounds from session_signer($1, $2);
+select user_id, email, name, password_hash, has_signed, known, rounds, has_password(user_id) as has_password
+  from session_signer($1, $2);
 
 -- name: sign
 -- $1 session, $2 password hash, $3 e-mail or null, $4 record, $5 digest, $6 meaning

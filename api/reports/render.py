@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pypdf
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from api.http.plain_words import NONE, number, signature_state, utc
 from api.reports.drawing import COLOURS, svg
-from api.shapes.reports import CellKind, ReportDocument
+from api.shapes.reports import CellKind, ReportAnswer, ReportDocument
 from api.shapes.signatures import SignatureAnswer
 from schema import times
 
@@ -44,6 +46,20 @@ def with_signatures(page: str, report: str, signed: Sequence[SignatureAnswer]) -
     block = _environment().get_template("signatures.html").render(report=report, signatures=signed)
     before, end, after = page.rpartition("</body>")
     return f"{before}{block}{end}{after}"
+
+
+def signed_copy(report: ReportAnswer, original: bytes, signed: Sequence[SignatureAnswer]) -> bytes:
+    """Return the PDF of a report, byte for byte, with an update behind it that adds its signatures as pages. The same
+    signatures in the same states give the same bytes. Raises NoPdf."""
+    words = {"report": report, "signatures": signed, "size": len(original)}
+    sheet = _environment().get_template("signature_sheet.html").render(words)
+    newest = max((one.at for one in signed), default=report.made_at)
+    writer = pypdf.PdfWriter(io.BytesIO(original), incremental=True)
+    for page in pypdf.PdfReader(io.BytesIO(pdf(sheet, times.parse_instant(newest)))).pages:
+        writer.add_page(page)
+    made = io.BytesIO()
+    writer.write(made)
+    return made.getvalue()
 
 
 def pdf(page: str, made_at: datetime) -> bytes:

@@ -22,6 +22,7 @@ from api.routes import Router
 from api.services import App
 from api.shapes import organizations as shapes
 from api.shapes.organizations import Joining, MemberChange, NewInvitation, NewKey, NewOrganization, OrganizationChange
+from api.shapes.pending_acts import WAITS
 from api.shapes.policies import POLICY, NewPolicy, PolicyAnswer
 from schema import times
 
@@ -124,13 +125,14 @@ async def policy(database: Db, _: JsonOnly) -> Response:
     "/organization/policy",
     summary="Change what the organization demands",
     description="The body is the whole policy. Of what several organizations of a person demand of passwords and "
-    "sessions, the strictest holds. It holds at once, for sessions and passwords that there are, too.",
-    responses=description.CHANGE | ok(PolicyAnswer, policy=POLICY),
+    "sessions, the strictest holds. It holds at once, for sessions and passwords that there are, too. To demand a "
+    "second person for less than before waits for another admin, if there is one: 202.",
+    responses=description.CHANGE | WAITS | ok(PolicyAnswer, policy=POLICY),
     openapi_extra=described(NewPolicy),
     dependencies=[CHANGES],
 )
 async def put_policy(request: Request, app: App, database: Db, member: Member) -> Response:
-    changed = await policies.put(database, await order(request, NewPolicy), member.who)
+    changed = await policies.put(database, await order(request, NewPolicy), member)
     app.identities.forget()
     return answers.json(changed)
 

@@ -16,7 +16,7 @@ from api.http.bodies import described, order
 from api.http.description import Responses
 from api.http.preconditions import ExpectedByHeader
 from api.queries import reports as queries
-from api.reports.signed import signed_document, signed_page
+from api.reports.signed import signed_document, signed_page, signed_pdf
 from api.routes import PREFIX, Endpoint, Router
 from api.shapes import reports as shapes
 from api.shapes.jobs import JOB, JobAnswer
@@ -131,6 +131,24 @@ async def signed_html(database: Db, report: ReportId) -> Response:
 )
 async def signed_json(database: Db, report: ReportId) -> Response:
     return await signed_document(database, report)
+
+
+@router.get(
+    "/reports/{report}/signed.pdf",
+    dependencies=READ,
+    summary="A report as PDF that ends with its signatures",
+    description="The bytes of report.pdf, and behind them an update of the file that adds pages with name, time in "
+    "UTC, meaning and SHA-256 of each signature. 409: the report has no PDF.",
+    responses=description.CHANGE
+    | {
+        200: {
+            "description": "The file",
+            "content": {"application/pdf": {"schema": {"type": "string"}, "example": "the file"}},
+        }
+    },
+)
+async def signed_copy(database: Db, report: ReportId) -> Response:
+    return await signed_pdf(database, report)
 
 
 @router.get(

@@ -135,7 +135,9 @@ class LogOut(BaseModel):
 class PasswordChange(BaseModel):
     model_config = body_config(old="correct horse battery", new="another horse battery")
 
-    old: Password
+    old: Password | None = Field(
+        None, description="needed but by an account that was made by a log-in link and has none"
+    )
     new: NewPassword
 
 

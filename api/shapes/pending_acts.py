@@ -12,12 +12,14 @@ from api.http.parameters import ListParameters, Words
 from api.shapes.policies import PendingKind
 from api.shapes.signatures import DIGEST, Components, Digest
 
+ActKind = PendingKind | Literal["policy"]
+"""What can wait: what the organization demands a second person for, and that it demands less."""
 PendingState = Literal["waiting", "done", "refused", "withdrawn", "expired"]
 
 
 class PendingActAnswer(Answer):
     id: int
-    kind: PendingKind
+    kind: ActKind
     subject: Annotated[str, about("what it is done to, as the audit trail names it")]
     request: Annotated[dict[str, Any], about("what is done when another person confirms it")]
     who: Annotated[str, about("who asked for it")]

@@ -39,11 +39,13 @@ class SignatureAnswer(Answer):
     name: Annotated[str, about("printed name of the signer")]
     who: Annotated[str, about("e-mail address of the signer")]
     at: str
-    intact: Annotated[bool, about("whether the record is as it was signed; false: the signature is broken")]
-    changed_at: Annotated[
-        str | None,
-        about("first recorded change after the signature; null: none, and a broken record was tampered with"),
+    intact: Annotated[bool, about("whether the version that was signed is as it was; false: the signature is broken")]
+    newest: Annotated[bool, about("whether the record is still what was signed; false: it has gone on since")]
+    version_now: Annotated[
+        int | None, about("the newest version of the record; null: there is no such record any more")
     ]
+    state_now: Annotated[str | None, about("state of that version, of samples and deviations")]
+    changed_at: Annotated[str | None, about("first recorded change of the record after the signature; null: none")]
     text: Annotated[str, about("the signature as canonical JSON, as the audit trail has it")]
 
 
@@ -86,7 +88,8 @@ SIGNATURE = example(
     SignatureAnswer,
     """{"id": 12, "record": "sample/br-1-s7", "version": 2,
  "digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "meaning": "reviewed",
- "name": "Eva Roth", "who": "eva@example.org", "at": "2026-11-20T07:45:00.000000Z", "intact": true, "changed_at": null,
+ "name": "Eva Roth", "who": "eva@example.org", "at": "2026-11-20T07:45:00.000000Z", "intact": true, "newest": false,
+ "version_now": 3, "state_now": "approved", "changed_at": "2026-11-20T08:10:00.000000Z",
  "text": "{\\"at\\":\\"2026-11-20T07:45:00.000000Z\\",\\"kind\\":\\"biogate signature 1\\"}"}""",
 )
 SIGNED = {

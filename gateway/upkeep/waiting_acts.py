@@ -1,5 +1,6 @@
 """Does what the intake and the alarms process have left because a person's transaction had the audit trail: events of
-devices that begin runs or tell of samples, and what stands in the trail of commands and alarms."""
+devices that begin runs or tell of samples, and what stands in the trail of commands and alarms. It
+also notes which acts nobody has confirmed in time."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from gateway.settings import Settings
 
 WAITING = "select distinct organization_id from waiting_acts order by 1"
 DO = "select waiting_acts_do($1)"
+EXPIRE = "select pending_acts_expire()"
 
 
 class WaitingActs:
@@ -36,3 +38,4 @@ class WaitingActs:
         """Do what waits of each organization whose trail is free, each in a transaction of its own."""
         for (organization,) in await self._pool.fetch(WAITING):
             await self._pool.execute(DO, organization)
+        await self._pool.execute(EXPIRE)

@@ -124,10 +124,13 @@ select exists (select from public.corrections c
 select exists (select from public.pending_acts p
                 where p.organization_id = $3 and p.subject = $1 and p.act_id = ($2::jsonb ->> 'act')::bigint
                   and p.kind = $2::jsonb ->> 'kind' and p.request = $2::jsonb -> 'request')""",
-    "second person confirm": """
+    **dict.fromkeys(
+        ("second person confirm", "second person expire"),
+        """
 select exists (select from public.pending_acts p
                 where p.organization_id = $3 and p.subject = $1 and p.act_id = ($2::jsonb ->> 'act')::bigint
                   and p.state = $2::jsonb ->> 'state')""",
+    ),
 }
 DOCUMENTS_ALIKE = {
     "deviation comment edit": "deviation comment",

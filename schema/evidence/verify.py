@@ -202,6 +202,7 @@ class Evidence:
         self.compared: set[tuple[str, str]] = set()  # hours whose frames were
         self.drops: list[tuple[float, float, float]] = []  # from, to, when: of frames, by retention
         self.signatures: list[dict[str, Any]] = []
+        self.superseded: list[str] = []  # what was signed is as it was, and the record has a later version
         self.take: dict[str, Callable[[dict[str, Any]], None]] = {
             **{"head": self.take_head, "key": self.take_key, "event": self.take_event, "seal": self.take_seal},
             **{"checkpoint": self.take_checkpoint, "frame": self.take_frame, "file": self.take_file},
@@ -451,8 +452,19 @@ class Evidence:
             named = f"signature of {says['name']} ({says['who']}, {says['meaning']}) on {says['record']}"
             if said["text"] not in rows:
                 self.wrong.append(f"{named}: no row of the evidence has it")
-            if "content" in said and (said["content"] is None or digest(said["content"]) != says["digest"]):
-                self.wrong.append(f"{named} is broken: the record was changed after it was signed")
+            if "content" not in said:
+                continue
+            if said["content"] is None or digest(said["content"]) != says["digest"]:
+                self.wrong.append(f"{named} is broken: what was signed was changed after it was signed")
+            elif "now" in said:
+                self._tell_of_newest(named, json.loads(said["content"]).get("version"), said["now"])
+
+    def _tell_of_newest(self, named: str, version: Any, now: dict[str, Any] | None) -> None:
+        if now is None:
+            self.superseded.append(f"{named}: version {version} was signed; the record is not there any more")
+        elif now["version"] != version:
+            state = f" ({now['state']})" if now.get("state") else ""
+            self.superseded.append(f"{named}: version {version} was signed; now version {now['version']}{state}")
 
     def judge_file(self, path: Path) -> str:
         """Find the row that names a file by its SHA-256; return what can be said of it."""
@@ -461,10 +473,24 @@ class Evidence:
         with suppress(ValueError):
             found.append(digest(canonical(json.loads(content))))  # a manifest may have been formatted
         n = next((self.files[one] for one in found if one in self.files), None)
+        if n is None and (copied := self._original_of(content)):
+            size, n = copied
+            self.doubts.append(f"{path.name}: the pages that follow its first {size} bytes are compared with nothing")
+            return f"{path.name} begins with the file that row {n} names, its first {size} bytes"
         if n is None or self.names.get(path.name, found[0]) not in found:
             self.wrong.append(f"{path.name}: no row of the evidence names a file with this content: it was changed")
             return ""
         return f"{path.name} is the file that row {n} names"
+
+    def _original_of(self, content: bytes) -> tuple[int, int] | None:
+        """Find the PDF to which pages with signatures were added: its size, and the row that names it."""
+        end = content.find(b"%%EOF\n")
+        while end >= 0:
+            size = end + 6
+            if (n := self.files.get(hashlib.sha256(content[:size]).hexdigest())) is not None:
+                return size, n
+            end = content.find(b"%%EOF\n", size)
+        return None
 
 
 def public_key(path: Path) -> Key:
@@ -497,6 +523,7 @@ def main() -> int:
     for first, (last, number) in evidence.certain.items():
         checkpoint = evidence.checkpoints[number]
         said.append(f"rows {first} to {last} are certain: checkpoint {number}, {checkpoint.at}, key {checkpoint.key}")
+    said += evidence.superseded
     if evidence.seals:
         said.append(f"{len(evidence.compared)} hours of frames were compared with {len(evidence.seals)} sealed ones")
     if not asked.key:

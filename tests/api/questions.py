@@ -386,7 +386,7 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/reports": Question(AUDIT, lambda t: {"kind": "batch", "run": t.objects["run"]}),
     "GET /api/v1/reports/{report}": Question(AUDIT),
     **{f"GET /api/v1/reports/{{report}}/report.{form}": Question(AUDIT) for form in ("html", "pdf", "json")},
-    **{f"GET /api/v1/reports/{{report}}/signed.{form}": Question(AUDIT) for form in ("html", "json")},
+    **{f"GET /api/v1/reports/{{report}}/signed.{form}": Question(AUDIT) for form in ("html", "json", "pdf")},
     "GET /api/v1/report-templates": Question(AUDIT),
     "GET /api/v1/report-templates/{template}": Question(AUDIT),
     "PUT /api/v1/report-templates/{template}": Question(

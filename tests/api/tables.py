@@ -99,6 +99,7 @@ WHOSE = {
     "quarantine_overflow": EVERYTHING,
     "quarantine_usage": EVERYTHING,
     "record_positions": OF_ORGANIZATION,
+    "record_versions": OF_ORGANIZATION,
     "report_templates": OF_ORGANIZATION,
     "reports": OF_ORGANIZATION,
     "review_looks": OF_ORGANIZATION,

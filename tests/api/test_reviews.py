@@ -146,7 +146,7 @@ def test_every_action_that_the_trail_knows_is_sorted_in() -> None:
     assert classified("retention hold end", None) == "data"
 
 
-async def test_a_review_is_signed_and_a_note_or_a_change_behind_it_breaks_the_signature(
+async def test_a_review_is_signed_and_a_note_that_comes_later_shows_beside_the_signature(
     plant: Plant, client: Served, ada: dict[str, str], api: Served
 ) -> None:
     await a_run(plant, client)
@@ -161,10 +161,33 @@ async def test_a_review_is_signed_and_a_note_or_a_change_behind_it_breaks_the_si
     assert seen["stale"] == []
     await answered(client, "POST", f"{path}/looks", {"key": key, "note": "and in the log"})
     seen = await answered(client, "GET", path)
+    assert [(one["intact"], one["newest"]) for one in seen["signatures"]] == [(True, False)]
+    await plant.sql.execute(
+        "alter table review_looks disable trigger all; update review_looks set note = 'x' where note = 'agreed'"
+    )
+    seen = await answered(client, "GET", path)
     assert [one["intact"] for one in seen["signatures"]] == [False]
     report = await done(plant, client, kind="batch", run="B-1")
     document = (await client.get(f"/api/v1/reports/{report}/report.json")).json()
     assert f"review/{made['review']}" in str(document["sections"])
+
+
+async def test_what_a_device_says_of_its_channels_first_is_routine(plant: Plant, client: Served) -> None:
+    await a_run(plant, client)
+    number = await plant.sql.fetchval("select device_id from devices where name = 'br-1'")
+    claim = "select channels_claim($1, $2::jsonb, $3)"
+    first, then = '{"ph_2": {"title": "second"}, "pressure": {"unit": "mbar"}}', '{"pressure": {"unit": "kPa"}}'
+    await plant.sql.execute(claim, number, first, "enrollment 1")
+    made = await answered(client, "POST", "/reviews", {"run": "B-1"})
+    assert "channel" not in {one["kind"] for one in made["exceptions"]}
+    assert made["routine"]["channel change"] == 2
+    await plant.sql.execute(claim, number, then, "enrollment 2")
+    await plant.sql.execute(
+        "select channel_describe(1, $1, 'ph_2', $2, null, null, 'eva', 'named')", number, '{"title": "Probe 2"}'
+    )
+    made = await answered(client, "POST", "/reviews", {"run": "B-1"})
+    found = [(one["who"], one["after"]["channel"]) for one in made["exceptions"] if one["kind"] == "channel"]
+    assert found == [("device br-1", "pressure"), ("eva", "ph_2")]
 
 
 async def test_a_broken_signature_and_a_wrong_clock_stand_out(
@@ -175,6 +198,11 @@ async def test_a_broken_signature_and_a_wrong_clock_stand_out(
     await answered(client, "POST", "/samples", {"sample": "s-1", "device": "br-1", "taken_at": now.isoformat()})
     assert (await sign(api, ada)).status_code == 201
     await answered(client, "PATCH", "/samples/s-1", {**WHY, "note": "the label was wrong"})
+    made = await answered(client, "POST", "/reviews", {"from": "-2h", "device": ["br-1"]})
+    assert "signature" not in {one["kind"] for one in made["exceptions"]}, "what was signed is as it was"
+    await plant.sql.execute(
+        "alter table lab_samples disable trigger all; update lab_samples set note = 'x' where version = 1"
+    )
     await plant.sql.execute(
         "insert into device_clocks select device_id, date_trunc('hour', now()), 10, interval '-9 s', interval '1 s'"
         " from devices where name = 'br-1'"

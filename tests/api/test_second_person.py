@@ -142,6 +142,37 @@ async def test_the_precondition_of_a_setpoint_holds_when_it_is_sent(
     assert not await plant.sql.fetchval(DONE["setpoints"])
 
 
+async def test_to_demand_less_takes_another_admin_where_there_is_one(
+    api: Served, ada: dict[str, str], eva: dict[str, str], plant: Plant
+) -> None:
+    async def demand(kinds: list[str]) -> httpx2.Response:
+        body = {"second_person": kinds, "why": "asked"}
+        return await api.put("/api/v1/organization/policy", json=body, headers=ada)
+
+    demanded = "select second_person from policies"
+    assert (await demand(["rules", "samples"])).status_code == 200, "ada is the only admin"
+    await plant.sql.execute("update memberships set role = 'admin'")
+    api.identities.forget()
+    assert (await demand(["rules", "samples", "setpoints"])).status_code == 200, "it demands more"
+    less = await demand(["rules"])
+    assert (less.status_code, less.json()["kind"], less.json()["subject"]) == (202, "policy", "organization/main")
+    assert len(await plant.sql.fetchval(demanded)) == 3
+    assert (await confirm(api, ada, ADA, 1)).status_code == 403
+    await plant.sql.execute("update memberships set role = 'engineer' where user_id <> 1")
+    api.identities.forget()
+    mere = await confirm(api, eva, EVA, 1)
+    assert (mere.status_code, "another admin" in mere.text) == (403, True)
+    await plant.sql.execute("update memberships set role = 'admin'")
+    api.identities.forget()
+    assert (await confirm(api, eva, EVA, 1)).status_code == 200
+    assert await plant.sql.fetchval(demanded) == ["rules"]
+    why = await plant.sql.fetchval("select why from audit where action = 'policy change' order by n desc limit 1")
+    assert why == "asked (act 1, asked for by ada@example.org)"
+    assert (await demand([])).status_code == 202
+    await plant.sql.execute("update policies set waiting_hours = 7")
+    assert (await confirm(api, eva, EVA, 2)).status_code == 412, "another policy than that to which it was asked"
+
+
 async def test_it_is_refused_withdrawn_or_expires(
     api: Served, ada: dict[str, str], eva: dict[str, str], plant: Plant
 ) -> None:
@@ -184,9 +215,11 @@ async def test_the_database_itself_refuses_what_was_not_confirmed(
 ) -> None:
     approved = json.dumps([{"analyte": "glucose", "value": 4.2, "status": "approved", "approved_by": ADA}])
     said = json.dumps({"taken_at": at(0).isoformat()})
+    await user(database, EVA, "main", Role.ADMIN)
     async with database.transaction():
         await database.execute("set local role biogate_api; select set_config('biogate.organization', '1', true)")
         for call, arguments in (
+            ("policy_put('{\"second_person\": []}', 'x', 'x')", ()),
             ("alarm_rule_put('hot', '{}', null, 'x', 'x')", ()),
             ("alarm_rule_remove('hot', null, 'x', 'x')", ()),
             ("deviation_move('DEV-2026-0001', 'closed', false, null, 'x', 'x')", ()),

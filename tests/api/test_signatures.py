@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ import httpx2
 import pytest
 
 from api.access.roles import Role
+from schema.migrate import MIGRATIONS
 from tests.api import alarms
 from tests.api.accounts import PASSWORD, Served, api_key, bearer, log_in, serving, user
 from tests.api.people import ADA, EVA, IDA, ada, api, attempt
@@ -59,6 +61,18 @@ async def sign(
     return await client.post("/api/v1/signatures", json=body, headers=headers)
 
 
+async def signed(client: httpx2.AsyncClient, headers: dict[str, str], name: str) -> dict[str, Any]:
+    """The only signature of a record."""
+    [one] = (await signed_record(client, headers, name))["signatures"]
+    found: dict[str, Any] = one
+    return found
+
+
+async def done(client: httpx2.AsyncClient, headers: dict[str, str], path: str, **body: Any) -> None:
+    answer = await client.post(f"/api/v1/{path}", json=body, headers=headers)
+    assert answer.status_code < 300, answer.text
+
+
 async def change_sample(client: httpx2.AsyncClient, headers: dict[str, str]) -> None:
     answer = await client.patch("/api/v1/samples/s-1", json={"note": "changed", "why": "x"}, headers=headers)
     assert answer.status_code == 200, answer.text
@@ -93,30 +107,86 @@ async def test_a_signature_has_name_time_and_meaning_and_is_bound_to_the_record(
             await plant.sql.execute(change)
 
 
-async def test_a_record_that_was_changed_shows_its_signature_as_broken(
+async def test_a_signature_stays_that_of_its_version_when_the_record_goes_on(
     api: Served, ada: dict[str, str], plant: Plant
 ) -> None:
     names = [SAMPLE, "deviation/DEV-2026-0001", "rule/hot"]
+    link = {"type": "relates-to", "kind": "device", "reference": "br-1", "why": "x"}
+    await done(api, ada, "deviations/DEV-2026-0001/links", **link)
+    await done(api, ada, "deviations/DEV-2026-0001/comments", text="first")
     for name in names:
         assert (await sign(api, ada, name)).status_code == 201
-        assert (await signed_record(api, ada, name))["signatures"][0]["intact"]
-    await change_sample(api, ada)
-    for path in ("comments", "assess"):
-        body = {"text": "x"} if path == "comments" else {"why": "x"}
-        answer = await api.post(f"/api/v1/deviations/DEV-2026-0001/{path}", json=body, headers=ada)
-        assert answer.status_code < 300, answer.text
-        if path == "comments":  # no new version, and yet another record than the one that was signed
-            assert not (await signed_record(api, ada, names[1]))["signatures"][0]["intact"]
+        one = await signed(api, ada, name)
+        assert (one["intact"], one["newest"], one["version_now"], one["changed_at"]) == (True, True, 1, None), name
+    await done(api, ada, "deviations/DEV-2026-0001/comments", text="second")
+    one = await signed(api, ada, names[1])
+    assert (one["intact"], one["newest"], one["version_now"], one["state_now"]) == (True, False, 1, "open")
+    assert one["at"] < one["changed_at"]
+
+    await done(api, ada, "samples/s-1/approve", why="x")
+    link_id = await plant.sql.fetchval("select link_id from deviation_links")
+    withdrawn = await api.delete(f"/api/v1/deviations/DEV-2026-0001/links/{link_id}?why=x", headers=ada)
+    assert withdrawn.status_code == 204, withdrawn.text
+    await done(api, ada, "deviations/DEV-2026-0001/assess", why="x")
+    await done(api, ada, "deviations/DEV-2026-0001/close", why="x")
     rule = alarms.RULE | {"title": "Hotter"}
     assert (await api.put("/api/v1/alarm-rules/hot?why=x", json=rule, headers=ada)).status_code == 200
-    for name in names:
-        found = await signed_record(api, ada, name)
-        [one] = found["signatures"]
-        assert (one["intact"], one["version"], found["version"]) == (False, 1, 2), name
-        assert one["at"] < one["changed_at"], name
+    for name, version, state in zip(names, (2, 3, 2), ("approved", "closed", None), strict=True):
+        one = await signed(api, ada, name)
+        assert (one["intact"], one["newest"], one["version"]) == (True, False, 1), name
+        assert (one["version_now"], one["state_now"]) == (version, state), name
     assert (await api.delete("/api/v1/alarm-rules/hot?why=x", headers=ada)).status_code == 200
-    gone = await signed_record(api, ada, "rule/hot")
-    assert (gone["version"], gone["signatures"][0]["intact"]) == (None, False)
+    one = await signed(api, ada, "rule/hot")
+    assert (one["intact"], one["version_now"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "tamper"),
+    [
+        (SAMPLE, "lab_analytes", "update lab_analytes set value = 2e-7 where approved_by is null"),
+        (
+            "deviation/DEV-2026-0001",
+            "record_versions",
+            'update record_versions set content = content || \'{"title": "No"}\'',
+        ),
+        ("deviation/DEV-2026-0001", "record_versions", "delete from record_versions"),
+        ("deviation/DEV-2026-0001", "deviation_comments", "update deviation_comments set text = 'never mind'"),
+        ("deviation/DEV-2026-0001", "deviation_links", "delete from deviation_links"),
+        ("rule/hot", "record_versions", "update record_versions set content = '{\"definition\": {}}'"),
+    ],
+)
+async def test_a_former_version_that_was_tampered_with_breaks_its_signature(
+    api: Served, ada: dict[str, str], plant: Plant, name: str, table: str, tamper: str
+) -> None:
+    link = {"type": "relates-to", "kind": "device", "reference": "br-1", "why": "x"}
+    await done(api, ada, "deviations/DEV-2026-0001/links", **link)
+    await done(api, ada, "deviations/DEV-2026-0001/comments", text="first")
+    assert (await sign(api, ada, name)).status_code == 201
+    await done(api, ada, "samples/s-1/approve", why="x")
+    await done(api, ada, "deviations/DEV-2026-0001/assess", why="x")
+    rule = alarms.RULE | {"title": "Hotter"}
+    assert (await api.put("/api/v1/alarm-rules/hot?why=x", json=rule, headers=ada)).status_code == 200
+    assert (await signed(api, ada, name))["intact"]
+    await plant.sql.execute(f"alter table {table} disable trigger all; {tamper}")
+    one = await signed(api, ada, name)
+    assert (one["intact"], one["newest"], one["version_now"]) == (False, False, 2)
+
+
+async def test_an_upgrade_keeps_the_versions_that_were_signed_before_it(
+    api: Served, ada: dict[str, str], plant: Plant
+) -> None:
+    for name in ("deviation/DEV-2026-0001", "rule/hot"):
+        assert (await sign(api, ada, name)).status_code == 201
+    await done(api, ada, "deviations/DEV-2026-0001/assess", why="x")
+    rule = alarms.RULE | {"title": "Hotter"}
+    assert (await api.put("/api/v1/alarm-rules/hot?why=x", json=rule, headers=ada)).status_code == 200
+    await plant.sql.execute("alter table record_versions disable trigger all; delete from record_versions")
+    apply = (MIGRATIONS / "0044_signed_versions.sql").read_text()
+    for statement in re.findall(r"^insert into record_versions.*?;\n", apply, re.M | re.S):
+        await plant.sql.execute(statement)
+    for name in ("deviation/DEV-2026-0001", "rule/hot"):
+        one = await signed(api, ada, name)
+        assert (one["intact"], one["version_now"]) == (True, 2), name
 
 
 async def test_a_row_that_was_tampered_with_breaks_the_signature_and_no_change_explains_it(

@@ -318,4 +318,13 @@ RECORD_STEPS: list[tuple[str, list[Event]]] = [
             ("main", "second person confirm", LATE, {"act": 2, "state": "waiting"}, {"act": 2, "state": "done"}),
         ],
     ),
+    (
+        f"select api.pending_act_ask('deviations', '{LATE}', '{json.dumps(CLOSES)}', 'ida', 'because', null, null);"
+        " alter table pending_acts disable trigger all; update pending_acts set expires_at = now() where act_id = 3;"
+        " alter table pending_acts enable trigger all; select pending_acts_expire()",
+        [
+            ("main", "second person ask", LATE, None, {"act": 3, "kind": "deviations", "request": CLOSES}),
+            ("main", "second person expire", LATE, {"act": 3, "state": "waiting"}, {"act": 3, "state": "expired"}),
+        ],
+    ),
 ]

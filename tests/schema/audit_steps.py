@@ -208,6 +208,10 @@ STEPS: list[tuple[str, list[Event]]] = [
         [("main", "password change", "user/eva@x.org", None, None)],
     ),
     (
+        "update users set has_password = false where user_id = 1; select api.password_first(1, 'three', null)",
+        [("main", "password change", "user/eva@x.org", None, None)],
+    ),
+    (
         "select api.organization_create(1, 'south', 'South')",
         [("south", "organization create", "organization/south", None, "South")],
     ),

@@ -341,6 +341,7 @@ NAME_NO_OBJECT = {
     *("deviation_open", "deviation_target"),  # what it is linked to: tests/api/test_deviation_links.py
     *("job_make", "computed_channel_put", "notice_channel"),
     *("record_state", "record_changed", "signature_put", "signature_failed", "pending_act_ask", "policy_put"),
+    *("signed_version", "policy_takes_two", "has_password", "password_first"),
     *("session_principal", "session_seen", "session_idle_end", "session_signer", "passwords_taken"),
 }
 """What these do is tested by the routes."""

@@ -14,7 +14,8 @@ from biogate.infos import Content, moment, moment_or_none
 
 @dataclass(frozen=True, slots=True)
 class SignatureInfo:
-    """A signature; `intact` is whether the record is still as it was signed, `text` the signature as canonical JSON."""
+    """A signature; `intact` is whether the version that was signed is as it was, `newest` whether the record is still
+    that, `text` the signature as canonical JSON."""
 
     id: int
     record: str
@@ -25,6 +26,9 @@ class SignatureInfo:
     who: str
     at: datetime
     intact: bool
+    newest: bool
+    version_now: int | None
+    state_now: str | None
     changed_at: datetime | None
     text: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -133,6 +134,21 @@ async def test_a_viewer_sees_neither_buttons_nor_logins(
     assert "br-1.1" in await operator.shown("devices/br-1")
     for act in ("", "/suspend", "/retire"):
         assert (await viewer.refused(f"devices/br-1{act}", why="x", version=1))[0] == 403
+
+
+async def test_a_device_says_how_far_its_clock_is_off(viewer: Visitor, floor: dict[str, int], plant: Plant) -> None:
+    assert "Clock" not in await viewer.words("devices/br-1")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for ago, least in ((2, 0.25), (3, -2.5), (4, 0.5), (30, -99.0)):
+        await plant.sql.execute(
+            "insert into device_clocks values ($1, $2, 3600, $3, '3 s')",
+            *(floor["br-1"], hour - timedelta(hours=ago), timedelta(seconds=least)),
+        )
+    words = await viewer.words("devices/br-1")
+    assert "Clock behind by at most 0.25 s in the hour from 20" in words
+    assert "; at worst within 24 h ahead by at least 2.5 s, from 20" in words
+    [link] = re.findall(r'href="([^"]*/clock.csv)"', await viewer.shown("devices/br-1"))
+    assert (await viewer.client.get(link)).text.count("\n") == 5
 
 
 async def test_a_command_that_waits_is_cancelled(admin: Visitor, floor: dict[str, int], plant: Plant) -> None:

@@ -62,6 +62,7 @@ SAME = {
     "POST /reports": "POST /reports",
     "GET /reports/{report}": "GET /reports/{report}",
     "GET /reports/{report}/signed.html": "GET /reports/{report}/signed.html",
+    "GET /reports/{report}/signed.pdf": "GET /reports/{report}/signed.pdf",
     "POST /signatures": "POST /signatures",
     "GET /pending-acts": "GET /pending-acts",
     "GET /pending-acts/{number}": "GET /pending-acts/{number}",

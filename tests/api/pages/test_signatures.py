@@ -1,8 +1,9 @@
-"""Signatures on the pages of records: signed by a form, shown with each record, broken when the record changes."""
+"""Signatures on the pages of records: signed by a form, shown with each record, broken when what was signed changes."""
 
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import asyncpg
@@ -61,8 +62,10 @@ async def test_a_record_is_signed_on_its_page_and_shows_when_it_was_changed_sinc
     sent = {"version": "1", "taken_at": text(0), "analyte_1": "glucose", "value_1": "5", "why": "dilution"}
     await engineer.act("samples/S-7", **sent)
     await engineer.act(f"deviations/{FIRST}/comments", text="and cold")
-    for path in pages[:2]:
-        assert "broken: version 1 was signed, and the record was changed at 20" in await engineer.words(path), path
+    for path, now in ((pages[0], "; now version 2 (measured)"), (pages[1], "; something was added since")):
+        assert f"intact: version 1 was signed{now}; changed at 20" in await engineer.words(path), path
+    await plant.sql.execute("alter table lab_analytes disable trigger all; update lab_analytes set value = 7")
+    assert "broken: version 1, which was signed, is not as it was; now version 2" in await engineer.words(pages[0])
     assert " 1 intact" in await engineer.words(pages[3])
 
 
@@ -132,6 +135,9 @@ async def test_an_act_waits_on_the_pages_of_its_thing_until_another_person_confi
     assert (told.status_code, "waits for a second person" in told.headers["hx-trigger"]) == (204, True)
     assert "asked for by enno@example.org: feeding" in await engineer.words("vessels/br-1")
 
+    assert "What is done Now Then glucose of S-7: 4.2 measured approved" in await admin.words("pending-acts/1")
+    assert "Setpoint of pH of br-1 – 7.1 The device is asked for 1 min" in await admin.words("pending-acts/2")
+    assert '"analytes":' in (await viewed(admin, "pending-acts/1", "The request as it is signed"))
     [sent] = forms(await admin.shown("pending-acts/1"), "/confirm")
     sent |= {"email": admin.email, "password": PASSWORD, "why": "checked"}
     assert await admin.act("pending-acts/1/confirm", **sent) == "/app/main/pending-acts/1"
@@ -142,6 +148,44 @@ async def test_an_act_waits_on_the_pages_of_its_thing_until_another_person_confi
     assert "setpoints that are sent to devices device/br-1 enno@example.org feeding" in listed
     assert listed.count(" refused olga@example.org") == listed.count(" done olga@example.org") == 1
     assert await plant.sql.fetchval("select count(*) from commands") == 0
+
+
+async def test_an_account_without_a_password_is_told_to_set_one_and_signs_with_it(
+    engineer: Visitor, plant: Plant
+) -> None:
+    await plant.device("br-1")
+    await engineer.act("samples", device="br-1", sample="S-7", taken_at=text(0), note="x")
+    await plant.sql.execute("update users set has_password = false")
+    page = await engineer.shown("samples/S-7")
+    assert forms(page, "/signatures") == []
+    assert "your account has no password yet" in page
+    [way] = re.findall(r'href="(/app/main/me)#password">Set a password', page)
+    [sent] = forms(await engineer.shown(way), "/me/password")
+    assert sent.keys() == {"new"}
+    await plant.sql.execute("update users set has_password = true")
+    assert (await engineer.refused("me/password", new="another horse battery"))[0] == 422
+    await plant.sql.execute("update users set has_password = false")
+    assert await engineer.act("me/password", new="another horse battery") == "/app/main/me"
+    assert "Change the password" in await engineer.shown("me")
+    signed = await sign(engineer, "samples/S-7", email=engineer.email, password="another horse battery")
+    assert signed == "/app/main/samples/S-7"
+    assert await plant.sql.fetchval("select why from audit where action = 'password change'") == "the first one"
+
+
+async def test_a_second_person_is_given_up_by_two_admins(admin: Visitor, engineer: Visitor, plant: Plant) -> None:
+    [policy] = forms(await admin.shown("organization"), "/organization/policy")
+    await admin.act("organization/policy", **policy | {"second_person": "samples,rules", "why": "QA"})
+    await plant.sql.execute("update memberships set role = 'admin'")
+    engineer.client.identities.forget()
+    to = await admin.act("organization/policy", **policy | {"second_person": "rules", "why": "too slow"})
+    assert to == "/app/main/pending-acts/1"
+    assert "not done yet: Act 1 , asked for by olga@example.org: too slow" in await admin.words("organization")
+    confirms = "A second person confirms changes of alarm rules, approval of samples changes of alarm rules"
+    assert f"What is done Now Then {confirms}" in await engineer.words("pending-acts/1")
+    [sent] = forms(await engineer.shown("pending-acts/1"), "/confirm")
+    sent |= {"email": engineer.email, "password": PASSWORD, "why": "agreed"}
+    await engineer.act("pending-acts/1/confirm", **sent)
+    assert await plant.sql.fetchval("select second_person from policies") == ["rules"]
 
 
 async def viewed(visitor: Visitor, path: str, after: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import asyncpg
 import pytest
@@ -85,3 +86,24 @@ async def test_another_organization_is_not_held_up(pool: Pool, database: asyncpg
     assert [row[0] for row in found] == [north]
     await WaitingActs(settings(), pool, asyncio.Event()).look()
     assert await database.fetchval("select count(*) from waiting_acts") == 1
+
+
+async def test_an_act_that_nobody_confirmed_expires_in_the_trail_when_that_is_free(
+    pool: Pool, database: asyncpg.Connection, person: asyncpg.Connection
+) -> None:
+    asked = (
+        "insert into pending_acts (organization_id, kind, subject, request, who, why, expires_at)"
+        " values (1, 'samples', 'sample/s-1', '{}', 'eva', 'fits', now() + $1::interval)"
+    )
+    for after in (timedelta(seconds=-1), timedelta(hours=1)):
+        await database.execute(asked, after)
+    acts = WaitingActs(settings(), pool, asyncio.Event())
+    await acts.look()
+    states = "select array_agg(state order by act_id) from pending_acts"
+    assert await database.fetchval(states) == ["waiting", "waiting"], "the person has the trail"
+    await person.execute("commit")
+    for _ in range(2):
+        await acts.look()
+    assert await database.fetchval(states) == ["expired", "waiting"]
+    told = await database.fetch("select who, subject, new from audit where action = 'second person expire'")
+    assert [(*row,) for row in told] == [("gateway", "sample/s-1", '{"act": 1, "state": "expired"}')]

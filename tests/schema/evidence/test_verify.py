@@ -67,9 +67,12 @@ def test_the_vectors_are_those_of_the_document(tmp_path: Path) -> None:
     (tmp_path / "report-12.pdf").write_bytes(PDF)
     status, said = verified(tmp_path, document()["bundle"], tmp_path / "report-12.pdf", run=by_itself)
     assert status == 0, said
-    assert "rows 1 to 9 are certain: checkpoint 4" in said
+    assert "rows 1 to 10 are certain: checkpoint 4" in said
     assert "3 hours of frames were compared with 3 sealed ones" in said
     assert "report-12.pdf is the file that row 9 names" in said
+    signed = "signature of Eva Example (eva@example.com, approved) on sample/S-7: version 1 was signed"
+    assert f"{signed}; now version 2 (approved)\n" in said
+    assert "on report/12" not in said, "nothing has become of it since"
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
@@ -86,6 +89,20 @@ def test_a_changed_file_is_told_from_the_one_that_was_made(tmp_path: Path) -> No
     (tmp_path / "report-12.pdf").write_bytes(PDF.replace(b"reported", b"wanted"))
     status, said = verified(tmp_path, whole(), tmp_path / "report-12.pdf")
     assert (status, "! report-12.pdf: no row of the evidence names a file with this content" in said) == (1, True), said
+
+
+def test_a_copy_of_a_file_with_pages_behind_it_is_told_from_a_changed_one(tmp_path: Path) -> None:
+    trail = example()
+    original = b"%PDF-1.7 of a run\nstartxref\n9\n%%EOF\n"
+    trail.file("report-13.pdf", original)
+    trail.checkpoint()
+    copy_ = tmp_path / "report-13-signed.pdf"
+    copy_.write_bytes(original + b"42 0 obj\nendobj\nstartxref\n40\n%%EOF\n")
+    status, said = verified(tmp_path, trail.lines(frames=ASKED), copy_)
+    assert "report-13-signed.pdf begins with the file that row 11 names, its first 36 bytes\n" in said, said
+    assert (status, "? report-13-signed.pdf: the pages that follow its first 36 bytes" in said) == (3, True)
+    copy_.write_bytes(copy_.read_bytes().replace(b"a run", b"no run"))
+    assert verified(tmp_path, trail.lines(frames=ASKED), copy_)[0] == 1
 
 
 def test_a_trail_that_was_recomputed_and_signed_anew_fails_with_the_key_that_was_kept(tmp_path: Path) -> None:
@@ -113,7 +130,7 @@ def test_checkpoints_that_were_kept_elsewhere_tell_a_fork_and_a_missing_end(tmp_
     cut = [one for one in lines if one["kind"] != "checkpoint" and one.get("n", 0) <= 5]
     of(cut, "head")[0].update(events=[[1, 5]], frames=[])
     _, said = verified(tmp_path, cut, kept)
-    assert "rows 6 to 9 are missing at the end: checkpoint 4 signed them" in said
+    assert "rows 6 to 10 are missing at the end: checkpoint 4 signed them" in said
 
 
 def test_a_row_that_was_appended_with_an_old_date_is_named(tmp_path: Path) -> None:
@@ -153,13 +170,13 @@ def test_an_excerpt_says_which_rows_it_has_and_frames_may_be_dropped(tmp_path: P
     for row in rows[1:4]:
         lines.remove(row)
     rows[4]["before"] = rows[3]["hash"]
-    of(lines, "head")[0].update(events=[[1, 1], [5, 10]], whole=False)
+    of(lines, "head")[0].update(events=[[1, 1], [5, 11]], whole=False)
     for frame in of(lines, "frame")[-2:]:
         lines.remove(frame)
     status, said = verified(tmp_path, lines)
     assert status == 3, said
     assert "? rows 1 are signed by no checkpoint" in said
-    assert "rows 5 to 10 are certain" in said
+    assert "rows 5 to 11 are certain" in said
     assert "? br-2, hour 2026-11-30T22:00:00Z: retention has dropped frames" in said
 
 
