@@ -176,9 +176,9 @@ class _Reading:
             for number, values in enumerate(found.cells[:3]):
                 cells[number, places[there]] = values[there]
             counts[places[there]] = found.cells[3][there]
-        return AlignedChannel(
-            part.run, one.device.name, channel, part.since, part.since - origin, *cells, counts=counts
-        )
+        avg, low, high = cells
+        shift = part.since - origin
+        return AlignedChannel(part.run, one.device.name, channel, part.since, shift, avg, low, high, counts)
 
 
 async def compare(database: Database, asked: Comparison) -> AlignedRuns:
