@@ -10,7 +10,13 @@ from playwright.async_api import Browser, expect
 from tests.system.pages.browsing import PHONE, Visitor, visiting
 from tests.system.pages.conftest import EVA, Site
 
-PATHS = ("/app/main/samples", "/app/main/samples/S-7", "/app/main/materials", "/app/main/sample-imports", "/app/main/material-imports")
+PATHS = (
+    "/app/main/samples",
+    "/app/main/samples/S-7",
+    "/app/main/materials",
+    "/app/main/sample-imports",
+    "/app/main/material-imports",
+)
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ async def test_a_file_is_looked_at_before_it_is_taken(vessel: Site, browser: Bro
     file.write_text("sample;device;time;glucose [g/L]\nS-1;br-1;2026-03-01 11:00;4,2\n")
     async with visiting(browser, vessel.address, viewport=PHONE, scheme="dark") as eva:
         await eva.log_in(EVA)
-        await eva.go("/app/main/sample-imports", "/app/main/material-imports")
+        await eva.go("/app/main/sample-imports")
         page = eva.page
         await page.get_by_label("A CSV file").set_input_files(file)
         await expect(page.locator("#rows")).to_have_value(file.read_text())
