@@ -182,7 +182,9 @@ def create_app(settings: ApiSettings) -> FastAPI:
         "/app/{organization}/enrollment/serials/import": MOST_FORM_BYTES,
         f"{PREFIX}/imports": settings.api_import_bytes,
         f"{PREFIX}/sample-imports": MOST_SAMPLES_BYTES,
+        f"{PREFIX}/material-imports": MOST_SAMPLES_BYTES,
         "/app/{organization}/sample-imports": MOST_SAMPLES_FORM_BYTES,
+        "/app/{organization}/material-imports": MOST_SAMPLES_FORM_BYTES,
         f"{PREFIX}/deviation-attachments": MOST_ATTACHED_BYTES,
         "/app/{organization}/deviation-attachments": MOST_ATTACHED_BYTES + MOST_ORDER_BYTES,
     }

@@ -59,7 +59,7 @@ WORDS: Mapping[str, Mapping[str, Word]] = {
         "channels": Word("api.admin.computed:app", "Say what channels are: units, names, ranges, formulas."),
         "quarantine": Word("gateway.quarantine.console:app", "List, show, replay, discard rejected messages."),
         "import": Word("gateway.history.command:main", "Store history from files: CSV, Parquet, Arrow, DASGIP."),
-        "samples": Word("api.admin.samples:app", "Take lab samples from CSV files."),
+        "samples": Word("api.admin.samples:app", "Take lab samples and material from CSV files."),
         "accounts": Word("api.admin.accounts:app", "Make users, organizations and API keys."),
         "sql-login": Word("api.admin.sql:app", "Make logins at the database, for Grafana."),
         "exports": Word("api.admin.exports:app", "Verify files with telemetry."),

@@ -1,41 +1,30 @@
 """Reads a table of lab samples out of a file of text. Pure.
 
-A row is a sample with a column for each analyte, or, in a long table, one analyte of a sample. Delimiter, decimal sign,
-headings and times are read as by an import of history: `schema/csv_files.py`, `schema/local_times.py`.
+A row is a sample with a column for each analyte, or, in a long table, one analyte of a sample.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
+from api.files.text_rows import number_of, plain_number, read_rows, read_times, sign_hint, split_heading
 from api.problems import BadParameter
 from api.shapes.lab_samples import MOST_ANALYTES
-from api.shapes.sample_imports import LabColumn, Meaning, RefusedRow, SampleImportOptions
-from schema import times, units
+from api.shapes.sample_imports import ImportOptions, LabColumn, Meaning, RefusedRow
+from schema import units
 from schema.csv_files import (
     DEVICE_HEADING,
-    NUMBER,
     TIME_HEADINGS,
     UNIT_HEADINGS,
     VALUE_HEADINGS,
     Decimal,
-    decimal_of,
-    delimiter_of,
-    read_time,
 )
-from schema.local_times import NONE, resolve, zone_of
 from schema.topics import is_device_name
 
-MOST_ROWS = 20_000
 HEADINGS: dict[str, Meaning] = {
     **dict.fromkeys(("sample", "sample id", "sample name", "sample identifier", "probe", "proben-id", "id"), "sample"),
     **dict.fromkeys((DEVICE_HEADING, "vessel", "reactor", "bioreactor", "reaktor"), "device"),
@@ -49,11 +38,9 @@ HEADINGS: dict[str, Meaning] = {
     **dict.fromkeys(UNIT_HEADINGS, "unit"),
 }
 """Headings in small letters, with blanks for underscores, and what they mean. Every other one is an analyte."""
-IN_BRACKETS = re.compile(r"(?P<name>.+?)\s*(\[(?P<square>[^\[\]]{0,20})\]|\((?P<round>[^()]{0,20})\))\s*")
 BOUND = re.compile(r"(<=|>=|[<>≤≥~])\s*(?P<number>\S+)")
 SAMPLE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 LONG = frozenset({"analyte", "value"})
-MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,41 +78,15 @@ class LabTable:
     rows: int = 0
 
 
-def read_table(content: bytes, said: SampleImportOptions) -> LabTable:
+def read_table(content: bytes, said: ImportOptions) -> LabTable:
     """Read a file. Raises BadParameter if it is no table of samples, with what has to be said about it."""
-    text = _decoded(content)
-    lines = text.splitlines()
-    head = next((number for number, line in enumerate(lines) if line.strip()), None)
-    if head is None:
-        raise BadParameter("body", "is empty: send the file")
-    delimiter = said.delimiter or delimiter_of(lines[head])
-    if delimiter is None:
-        raise BadParameter("delimiter", "the headings have none out of ; , | and tab: say it")
-    decimal = said.decimal or decimal_of(lines[head + 1 : head + 200], delimiter)
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))]
-    except csv.Error as error:
-        raise BadParameter("body", f"is not CSV: {error}") from error
-    if len(rows) - 1 > MOST_ROWS:
-        raise BadParameter("body", f"has more than {MOST_ROWS} rows: split the file")
-    columns = _columns(rows[0][1], said)
-    table = LabTable(delimiter, decimal, columns)
-    _Reading(table, said).read(rows[1:])
+    found = read_rows(content, said)
+    table = LabTable(found.delimiter, found.decimal, _columns(found.headings, said))
+    _Reading(table, said).read(found.rows)
     return table
 
 
-def _decoded(content: bytes) -> str:
-    for mark, name in MARKS:
-        if content.startswith(mark):
-            return content.decode(name, "replace")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content.decode("latin-1")
-
-
-def _columns(headings: Sequence[str], said: SampleImportOptions) -> list[LabColumn]:
+def _columns(headings: Sequence[str], said: ImportOptions) -> list[LabColumn]:
     """Return what the headings mean. Raises BadParameter for a table that cannot be of samples."""
     found = [_column(heading) for heading in headings]
     meanings = [one.meaning for one in found]
@@ -160,17 +121,14 @@ def _column(heading: str) -> LabColumn:
     meaning = HEADINGS.get(heading.casefold().replace("_", " ")) or HEADINGS.get(heading.casefold())
     if meaning is not None:
         return LabColumn(heading, meaning, None, None)
-    match = IN_BRACKETS.fullmatch(heading)
-    if match is None:
-        return LabColumn(heading, "analyte_value", heading[:64], None)
-    unit = match["square"] if match["square"] is not None else match["round"]
-    return LabColumn(heading, "analyte_value", match["name"][:64], units.named(unit) if unit else None)
+    name, unit = split_heading(heading)
+    return LabColumn(heading, "analyte_value", name[:64], units.named(unit) if unit else None)
 
 
 class _Reading:
     """Reads the rows of one table."""
 
-    def __init__(self, table: LabTable, said: SampleImportOptions) -> None:
+    def __init__(self, table: LabTable, said: ImportOptions) -> None:
         self._table, self._said = table, said
         self._places = {one.meaning: number for number, one in enumerate(table.columns)}
         self._known: dict[tuple[Any, ...], ReadSample] = {}
@@ -188,30 +146,8 @@ class _Reading:
             self._row(line, cells, taken[number], measured[number])
 
     def _times(self, meaning: Meaning, rows: Sequence[tuple[int, list[str]]]) -> list[datetime | str | None]:
-        """Return the time of each row; None: the cell is empty; a text: it is refused with this reason."""
         place = self._places.get(meaning)
-        found: list[datetime | str | None] = [None] * len(rows)
-        local: list[tuple[int, int]] = []
-        for number, (_, cells) in enumerate(rows if place is not None else ()):
-            cell = cells[place or 0]
-            if not cell:
-                continue
-            try:
-                at, is_local = read_time(cell)
-                if not is_local:
-                    found[number] = times.checked(times.from_microseconds(at))
-                elif self._said.zone is None:
-                    found[number] = "the time has no zone: say `zone`, such as Europe/Berlin"
-                else:
-                    local.append((number, at))
-            except (ValueError, OverflowError):
-                found[number] = "not a time"
-        if local and self._said.zone is not None:
-            resolved = resolve(np.array([at for _, at in local], np.int64), _zone(self._said.zone))
-            for (number, _), instant in zip(local, resolved.instants.tolist(), strict=True):
-                skipped = f"the clock of {self._said.zone} skips this time"
-                found[number] = skipped if instant == NONE else times.from_microseconds(instant)
-        return found
+        return read_times(["" if place is None else cells[place] for _, cells in rows], self._said.zone)
 
     def _row(self, line: int, cells: list[str], taken: datetime | str | None, measured: datetime | str | None) -> None:
         for meaning, at in (("time", taken), ("measured_at", measured)):
@@ -275,8 +211,7 @@ class _Reading:
             self._refuse(line, name[:64], cell, "the analyte or its unit has characters that cannot be printed")
             return
         if len(name) > 64 or len(unit or "") > 20 or (cell and value is None):
-            sign = "." if self._table.decimal == "," else ","
-            hint = f": the decimal sign is '{self._table.decimal}'" if sign in cell else ""
+            hint = sign_hint(cell, self._table.decimal)
             self._refuse(line, name[:64], cell, f"neither a number nor a reading like `< 0.1`{hint}")
             return
         found = ReadAnalyte(value, unit, *how)
@@ -299,32 +234,11 @@ class _Reading:
 
 def reading(cell: str, decimal: Decimal) -> float | str | None:
     """Return the number of a cell, or what was read in place of one: a bound like `< 0.1`, or words. None: neither."""
-    number = _number(cell, decimal)
+    number = number_of(cell, decimal)
     if number is not None:
         return number
     bound = BOUND.fullmatch(cell)
     if bound is not None:
         limit = bound["number"]
-        return None if _number(limit, decimal) is None else f"{bound[1]} {_plain(limit, decimal)}"
+        return None if number_of(limit, decimal) is None else f"{bound[1]} {plain_number(limit, decimal)}"
     return cell if len(cell) <= 100 and cell.isprintable() and not any(sign.isdigit() for sign in cell) else None
-
-
-def _number(cell: str, decimal: Decimal) -> float | None:
-    if decimal == "," and "." in cell:
-        return None
-    plain = _plain(cell, decimal)
-    if not re.match(NUMBER, plain):
-        return None
-    value = float(plain)
-    return value if np.isfinite(value) else None
-
-
-def _plain(cell: str, decimal: Decimal) -> str:
-    return cell.replace(",", ".") if decimal == "," else cell
-
-
-def _zone(name: str) -> Any:
-    try:
-        return zone_of(name)
-    except ValueError as error:
-        raise BadParameter("zone", str(error)) from error

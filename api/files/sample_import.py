@@ -19,10 +19,10 @@ from api.shapes.sample_imports import (
     MOST_SAMPLES,
     MOST_TOLD,
     ImportedSample,
+    ImportOptions,
     Outcome,
     RefusedRow,
     SampleImport,
-    SampleImportOptions,
 )
 from schema import times
 
@@ -37,7 +37,7 @@ class Importer:
     """Who imports what, and whether it is only asked what would become of it."""
 
     content: bytes
-    options: SampleImportOptions
+    options: ImportOptions
     who: str
     why: str
     dry_run: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Response
@@ -9,6 +10,8 @@ from pydantic import Field
 
 from api.access.guard import Db, allow
 from api.access.roles import Role, Scope
+from api.database import Connection
+from api.files.material_import import take_material
 from api.files.sample_import import Importer, take
 from api.http import cursors
 from api.http.bodies import DeviceText, Order, body
@@ -32,7 +35,8 @@ from api.shapes.lab_samples import (
     SampleParameters,
     SampleStatus,
 )
-from api.shapes.sample_imports import MOST_BYTES, SampleImportOptions
+from api.shapes.material_imports import MaterialImport
+from api.shapes.sample_imports import MOST_BYTES, ImportOptions, SampleImport
 from schema import times
 
 router = PageRouter()
@@ -74,7 +78,7 @@ class ApprovalForm(Order):
     version: Version
 
 
-class SampleImportForm(Order):
+class ImportForm(Order):
     rows: str
     zone: str | None = Field(None, max_length=64)
     device: DeviceText | None = None
@@ -157,16 +161,35 @@ async def import_form(page: OrganizationPage) -> Response:
     return page.show("pages/sample_import.html", here=HERE, tab="sample-imports", done=None, given=None)
 
 
+@router.get("/material-imports", dependencies=WRITE)
+async def material_import_form(page: OrganizationPage) -> Response:
+    return page.show("pages/sample_import.html", here=HERE, tab="material-imports", done=None, given=None)
+
+
 @router.post("/sample-imports", dependencies=WRITE)
 async def import_(page: OrganizationPage, database: Db) -> Response:
-    given = parsed(await body(page.request, MOST_FORM_BYTES), SampleImportForm)
-    options = SampleImportOptions(zone=given.zone, device=given.device, corrections=given.corrections)
+    return await _imported(page, database, "sample-imports", take)
+
+
+@router.post("/material-imports", dependencies=WRITE)
+async def import_material(page: OrganizationPage, database: Db) -> Response:
+    return await _imported(page, database, "material-imports", take_material)
+
+
+async def _imported(
+    page: OrganizationPage,
+    database: Db,
+    tab: str,
+    take_file: Callable[[Connection, Importer], Awaitable[SampleImport | MaterialImport]],
+) -> Response:
+    given = parsed(await body(page.request, MOST_FORM_BYTES), ImportForm)
+    options = ImportOptions(zone=given.zone, device=given.device, corrections=given.corrections)
     what = Importer(given.rows.encode(), options, page.member.who, given.why, given.dry_run)
     async with database.connection() if given.dry_run else database.change() as connection:
-        done = await take(connection, what)
+        done = await take_file(connection, what)
     if not is_partial(page.request):
-        return page.show("pages/sample_import.html", here=HERE, tab="sample-imports", done=done, given=given)
-    answer = page.show("partials/sample_import.html", done=done)
+        return page.show("pages/sample_import.html", here=HERE, tab=tab, done=done, given=given)
+    answer = page.show("partials/sample_import.html", done=done, tab=tab)
     if not given.dry_run:
         answer.headers["HX-Trigger"] = "changed"
     return answer

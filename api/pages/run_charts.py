@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from api.queries import devices, run_alignment, run_statistics
 from api.queries.plant import MAIN
 from api.queries.run_alignment import HOUR, AlignedChannel, AlignedChannels, numbers
 from api.queries.runs import StoredRun
+from api.series.gaps import in_gaps
 from api.shapes.run_comparison import ChannelEnvelope, Comparison
 from api.shapes.run_plans import PlannedProfile
 from schema import times
@@ -35,8 +36,8 @@ class RunChart(NamedTuple):
     lines: list[list[str]]
     """the names of the lines of each chart"""
     gaps: list[Gap]
-    bucket: float
-    """width of a point, in hours"""
+    more: int
+    """gaps beyond those"""
 
 
 async def channels_of(database: Database, names: Sequence[str]) -> list[str]:
@@ -93,21 +94,29 @@ def drawn(found: AlignedChannels, bands: dict[str, ChannelEnvelope], phases: lis
                 "unit": lines[0].channel.unit,
                 "step": lines[0].channel.step,
                 "plan": [],
-                "lines": [numbers(one.values) for one in lines],
+                "lines": [_line(one) for one in lines],
                 "band": None if band is None else [band.low, band.high],
             }
         )
     facts = {"hours": found.hours, "phases": phases, "charts": charts}
     names = [[name(one) for one in lines] for lines in by_channel.values()]
-    width = found.width / HOUR
-    return RunChart(facts, names, list(_gaps(found, width))[:MOST_GAPS], width)
+    gaps = list(_gaps(found))
+    return RunChart(facts, names, gaps[:MOST_GAPS], len(gaps[MOST_GAPS:]))
 
 
-def _gaps(found: AlignedChannels, width: float) -> Iterable[Gap]:
-    """Yield times in a row in which no channel has a sample."""
+def _line(one: AlignedChannel) -> list[float | Literal[False] | None]:
+    """Return the values of a line; None: it breaks off there, False: it goes straight on to the next value."""
+    empty, gap = np.isnan(one.values).tolist(), in_gaps(one.counts).tolist()
+    values = numbers(one.values)
+    return [False if empty[n] and not gap[n] else value for n, value in enumerate(values)]
+
+
+def _gaps(found: AlignedChannels) -> Iterable[Gap]:
+    """Yield times that are a gap of all channels together."""
     if not found.channels:
         return
-    empty = np.isnan(np.stack([one.values for one in found.channels])).all(axis=0)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], empty, [False]]).astype(np.int8)))
+    missing = in_gaps(np.max([one.counts for one in found.channels], axis=0))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], missing, [False]]).astype(np.int8)))
+    width = found.width / HOUR
     for begin, end in zip(edges[::2], edges[1::2], strict=True):
         yield Gap(round((found.first + int(begin)) * width, 3), round((found.first + int(end)) * width, 3))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
-from api.database import Database
+from api.database import Connection, Database
 from api.problems import BadParameter, Conflict, NotFound, PreconditionFailed
 from api.queries import load
 from api.queries.run_times import PlacedQuestion
@@ -29,6 +29,19 @@ LAST_ID = 2**63 - 1
 SAID = ("kind", "material", "lot", "quantity", "unit", "begins", "ends", "note", "withdrawn")
 MAY_END = frozenset({"lot", "ends", "note"})
 """What a correction may take away, by null."""
+
+
+class MaterialVersion(NamedTuple):
+    """A version of a record that is to be stored after the one with the number `after`, 0 of a new record."""
+
+    device: str
+    number: int | None
+    after: int
+    act: MaterialAct
+    said: dict[str, Any]
+    source: RecordSource
+    who: str
+    why: str
 
 
 async def page(
@@ -54,8 +67,8 @@ async def versions(database: Database, number: int) -> list[asyncpg.Record]:
 
 
 async def add(database: Database, given: NewMaterial, who: str, source: RecordSource = "person") -> Material:
-    said = given.model_dump(exclude={"device", "why"})
-    return await _put(database, (given.device, None, 0, "add"), said, source, (who, given.why))
+    facts = given.model_dump(exclude={"device", "why"})
+    return await _put(database, MaterialVersion(given.device, None, 0, "add", facts, source, who, given.why))
 
 
 async def change(database: Database, number: int, given: MaterialChange, who: str) -> Material:
@@ -65,32 +78,33 @@ async def change(database: Database, number: int, given: MaterialChange, who: st
     missing = next((name for name, value in new.items() if value is None and name not in MAY_END), None)
     if missing is not None:
         raise BadParameter(missing, "cannot be taken away: say what it is")
-    device, said = given.device or was.device, _document(_said(was) | new)
-    if device == was.device and said == _said(was):
+    device, facts = given.device or was.device, _document(said(was) | new)
+    if device == was.device and facts == said(was):
         raise BadParameter("body", "says nothing else than what is stored")
-    return await _put(database, (device, number, was.version, "correct"), said, was.source, (who, given.why))
+    by = was.source, who, given.why
+    return await _put(database, MaterialVersion(device, number, was.version, "correct", facts, *by))
 
 
 async def withdraw(database: Database, number: int, who: str, why: str) -> Material:
     """Leave a record out of lists and sums from now on; its versions stay readable. Raises NotFound, Conflict."""
     was = await _expected(database, number, None)
-    said = _said(was) | {"withdrawn": True}
-    return await _put(database, (was.device, number, was.version, "withdraw"), said, was.source, (who, why))
+    facts = said(was) | {"withdrawn": True}
+    by = was.source, who, why
+    return await _put(database, MaterialVersion(was.device, number, was.version, "withdraw", facts, *by))
 
 
-async def _put(
-    database: Database,
-    key: tuple[str, int | None, int, MaterialAct],
-    said: dict[str, Any],
-    source: RecordSource,
-    by: tuple[str, str],
-) -> Material:
-    """Store the version after that of `key`: device, number, version before, act."""
-    document = _document(said)
+async def put(connection: Connection | asyncpg.Connection, one: MaterialVersion) -> int:
+    """Store a version in a transaction; return the number of the record. Raises BadParameter."""
+    document = _document(one.said)
     if document.get("ends") is not None and document["ends"] < document["begins"]:
         raise BadParameter("ends", "must not be before `begins`")
+    key = one.device, one.number, one.after, one.act
+    return int(await connection.fetchval(SQL["put"], *key, json.dumps(document), one.source, one.who, one.why))
+
+
+async def _put(database: Database, one: MaterialVersion) -> Material:
     async with database.change() as connection:
-        number = await connection.fetchval(SQL["put"], *key, json.dumps(document), source, *by)
+        number = await put(connection, one)
         return item(await connection.fetchrow(SQL["one"], number))
 
 
@@ -107,7 +121,7 @@ def _document(said: dict[str, Any]) -> dict[str, Any]:
     return {name: times.text(it) if isinstance(it, datetime) else it for name, it in said.items()}
 
 
-def _said(was: Material) -> dict[str, Any]:
+def said(was: Material) -> dict[str, Any]:
     return {name: getattr(was, name) for name in SAID}
 
 

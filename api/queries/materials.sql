@@ -27,6 +27,12 @@ select m.*, (select r.name from run_devices rd join runs r using (run_id)
               limit 1) as run
   from materials m where m.number = $1 order by m.version desc;
 
+-- name: begun
+-- $1 devices, $2 instants: the newest versions of records that begin then, also those withdrawn.
+select m.*, null::text as run
+  from materials m
+ where m.superseded_at is null and m.device = any ($1) and m.begins = any ($2) order by m.number;
+
 -- name: put
 select material_put($1, $2, $3, $4, $5, $6, $7, $8);
 

@@ -18,7 +18,7 @@ from api.queries.selection import Selection
 from api.queries.telemetry_buckets import BucketWish
 from api.series.gaps import USUAL_DISTANCES
 from api.series.grid import Division
-from api.series.samples import Floats
+from api.series.samples import Floats, Ints
 from api.shapes.run_comparison import AlignedRuns, AlignedSeries, Alignment, Comparison
 from api.shapes.selection import SelectionParameters
 from schema import times
@@ -47,6 +47,8 @@ class AlignedChannel:
     values: Floats
     low: Floats
     high: Floats
+    counts: Ints
+    """samples of each bucket"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +165,20 @@ class _Reading:
                 times.floor(begin + self._granule - times.MICROSECOND, self._granule),
                 times.floor(end, self._granule),
             )
-        wish = BucketWish(Division(self._width, origin=origin), ("avg", "min", "max"), empty=True)
-        cells = np.full((3, self.count), np.nan)
+        wish = BucketWish(Division(self._width, origin=origin), ("avg", "min", "max", "count"), empty=True)
+        cells, counts = np.full((3, self.count), np.nan), np.zeros(self.count, np.int64)
         if begin < end:
             async with self._turns:
                 read = replace(one, channels=(channel,), begin=begin, end=end)
                 found = await telemetry_buckets.whole(self._database, read, wish, self._deadline)
             places = (found.times - times.microseconds(origin)) // (self._width // times.MICROSECOND) - self._first
             there = (places >= 0) & (places < self.count)
-            for number, values in enumerate(found.cells):
+            for number, values in enumerate(found.cells[:3]):
                 cells[number, places[there]] = values[there]
-        return AlignedChannel(part.run, one.device.name, channel, part.since, part.since - origin, *cells)
+            counts[places[there]] = found.cells[3][there]
+        avg, low, high = cells
+        shift = part.since - origin
+        return AlignedChannel(part.run, one.device.name, channel, part.since, shift, avg, low, high, counts)
 
 
 async def compare(database: Database, asked: Comparison) -> AlignedRuns:

@@ -31,7 +31,7 @@ Outcome = Literal["new", "measured", "corrected", "duplicate"]
 Short = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
-class SampleImportOptions(BaseModel):
+class ImportOptions(BaseModel):
     """What a file does not say itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,7 +43,7 @@ class SampleImportOptions(BaseModel):
     corrections: bool = False
 
 
-class SampleImportParameters(ReasonParameter):
+class ImportParameters(ReasonParameter):
     file: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
         None, description="the name of the file, for the audit trail"
     )
@@ -58,8 +58,8 @@ class SampleImportParameters(ReasonParameter):
     )
     decimal: Literal[".", ","] | None = Field(None, description="the decimal sign; else it is found out")
 
-    def options(self) -> SampleImportOptions:
-        return SampleImportOptions(**self.model_dump(include=set(SampleImportOptions.model_fields)))
+    def options(self) -> ImportOptions:
+        return ImportOptions(**self.model_dump(include=set(ImportOptions.model_fields)))
 
 
 class LabColumn(Answer):

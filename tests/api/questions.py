@@ -161,6 +161,9 @@ QUESTIONS: dict[str, Question] = {
     "POST /api/v1/sample-imports": Question(
         (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "device": t.known["device"]}
     ),
+    "POST /api/v1/material-imports": Question(
+        (OPERATOR, Scope.DEVICES_WRITE), query=lambda t: {**WHY, "device": t.known["device"]}
+    ),
     "GET /api/v1/materials": Question(TELEMETRY, query=lambda t: {"device": t.known["device"]}),
     "POST /api/v1/materials": Question(
         (OPERATOR, Scope.DEVICES_WRITE),

@@ -6,7 +6,7 @@ import pytest
 
 from api.files.lab_table import read_table, reading
 from api.problems import BadParameter
-from api.shapes.sample_imports import SampleImportOptions
+from api.shapes.sample_imports import ImportOptions
 from schema import times
 
 WIDE = """Probe;Device;Zeit;Port;glucose [g/L];Lactate (mmol/L);OD600;Bemerkung
@@ -20,11 +20,11 @@ S-6;br-1;2024-10-27T05:00:00+01:00;2;4,0
 
 
 def table(text: str, **said: object) -> object:
-    return read_table(text.encode(), SampleImportOptions.model_validate(said))
+    return read_table(text.encode(), ImportOptions.model_validate(said))
 
 
 def test_a_wide_table_is_recognized_with_its_units_signs_and_zone() -> None:
-    found = read_table(WIDE.encode("latin-1"), SampleImportOptions(zone="Europe/Berlin"))
+    found = read_table(WIDE.encode("latin-1"), ImportOptions(zone="Europe/Berlin"))
     assert (found.delimiter, found.decimal, found.rows) == (";", ",", 6)
     assert [(one.meaning, one.analyte, one.unit) for one in found.columns] == [
         *(("sample", None, None), ("device", None, None), ("time", None, None), ("location", None, None)),
@@ -59,7 +59,7 @@ def test_a_long_table_has_a_row_for_each_analyte() -> None:
         b"S-1,br-1,2026-03-01T10:00:00Z,glucose,4.3,g/l,HPLC,,7\n"
         b"S-1,br-2,2026-03-01T10:00:00Z,ammonia,1,g/L,,,7\n"
         b"S-1,br-1,2026-03-01T10:00:00Z,,1,g/L,,,7\n",
-        SampleImportOptions(),
+        ImportOptions(),
     )
     [sample] = found.samples
     assert [(name, one.value, one.unit, one.method) for name, one in sample.analytes.items()] == [
@@ -92,7 +92,7 @@ def test_what_is_no_table_of_samples_is_refused_with_what_to_say(text: str, said
 
 
 def test_a_local_time_without_a_zone_is_refused_with_its_row() -> None:
-    found = read_table(b"sample;time;glucose\nS;1.2.2026 10:00;2\n", SampleImportOptions(device="br-1"))
+    found = read_table(b"sample;time;glucose\nS;1.2.2026 10:00;2\n", ImportOptions(device="br-1"))
     assert [(one.line, one.reason) for one in found.refused] == [
         (2, "the time has no zone: say `zone`, such as Europe/Berlin")
     ]
@@ -100,7 +100,7 @@ def test_a_local_time_without_a_zone_is_refused_with_its_row() -> None:
 
 def test_a_sample_has_a_bound_of_analytes_and_names_that_can_be_printed() -> None:
     headings = ";".join(f"a{n}" for n in range(101))
-    found = read_table(f"sample;b\ad;{headings}\nS;1;{';'.join('1' * 101)}\n".encode(), SampleImportOptions())
+    found = read_table(f"sample;b\ad;{headings}\nS;1;{';'.join('1' * 101)}\n".encode(), ImportOptions())
     assert [(one.heading, one.reason) for one in found.refused] == [
         ("b\ad", "the analyte or its unit has characters that cannot be printed"),
         ("a100", "a sample has at most 100 analytes"),

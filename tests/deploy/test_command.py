@@ -63,6 +63,7 @@ NO_SERVER: dict[str, list[str]] = {
     "devices serials": [],
     "import": ["serials.csv", "--device", "br-1"],
     "samples import": ["serials.csv", "--device", "br-1"],
+    "samples import-material": ["serials.csv", "--device", "br-1"],
     "quarantine list": [],
     "quarantine show": ["1"],
     "quarantine replay": ["1", *SIGNED],

@@ -136,6 +136,24 @@ async def test_a_file_is_looked_at_and_then_taken(operator: Visitor, plant: Plan
     assert (status, "there is no time zone" in said) == (422, True)
 
 
+async def test_a_file_of_material_is_looked_at_before_it_is_imported(
+    operator: Visitor, plant: Plant, sql: asyncpg.Connection
+) -> None:
+    await plant.device("br-1")
+    assert 'href="/app/main/material-imports"' in await operator.shown("materials")
+    assert "Columns device, time, kind, material" in await operator.words("material-imports")
+    rows = "device;time;kind;material;quantity [mL]\nbr-1;2026-03-01 11:00;feed;glucose;120\nbr-1;;feed;glucose;120\n"
+    fields: dict[str, Any] = {"rows": rows, "zone": "Europe/Berlin", "why": "sheet"}
+    answer = await operator.post("material-imports", htmx=True, dry_run="true", **fields)
+    assert "This would store:</b> 1 new, 0 corrected" in answer.text
+    assert await sql.fetchval("select count(*) from materials") == 0
+    whole = await operator.post("material-imports", **fields)
+    assert ("feed: glucose" in whole.text, "br-1;;feed" in whole.text) == (True, True), "what was typed stays"
+    assert await sql.fetchval("select who from materials where source = 'import'") == "otto@example.org"
+    status, said = await operator.refused("material-imports", **fields | {"rows": "a;b\n1;2\n"})
+    assert (status, "has no column for kind, material, quantity, begins" in said) == (422, True)
+
+
 async def test_another_organization_s_are_not_there(stranger: Visitor, operator: Visitor, plant: Plant) -> None:
     await plant.device("br-1")
     await operator.act("samples", device="br-1", sample="a", taken_at=text(0))

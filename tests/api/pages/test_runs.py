@@ -118,6 +118,30 @@ async def test_a_run_shows_curves_gaps_plan_alarms_and_what_happened(plant: Plan
     assert (status, "Plan: 0.points: Field required" in words) == (422, True)
 
 
+async def test_where_minutes_of_history_meet_live_seconds_there_is_no_gap(plant: Plant, operator: Visitor) -> None:
+    number = await plant.device("br-1")
+    layout = await plant.layout(number, "temperature")
+    seconds = [*range(0, 600, 60), *range(600, 900)]
+    await plant.frames(number, layout, [(at(n), [37.0], None) for n in seconds])
+    await operator.act("runs", run="B-1", devices="br-1", begins=text(0), why="x")
+    await operator.act("runs/B-1/state", state="complete", at=text(900), why="x")
+    assert "No gap: nowhere are samples further apart" in await operator.words("runs/B-1")
+    [line] = facts(await operator.shown("runs/B-1"))["charts"][0]["lines"]
+    assert None not in line
+    assert False in line  # the line goes on from minute to minute
+
+
+async def test_the_list_leads_to_a_comparison(plant: Plant, operator: Visitor) -> None:
+    await curves(plant, "br-1", 0, 37)
+    await operator.act("runs", run="B-1", devices="br-1", begins=text(0), why="x")
+    await operator.act("runs", run="B-2", why="x")
+    page = await operator.shown("runs")
+    assert 'name="run" form="chosen" value="B-1"' in page
+    assert 'value="B-2"' not in page  # it is planned: there is nothing to compare
+    words = await operator.words("compare?run=B-1&phase=inoculation")
+    assert "run B-1 has no phase inoculation" in words
+
+
 async def test_figures_of_each_phase_stand_beside_what_was_planned(plant: Plant, operator: Visitor) -> None:
     await curves(plant, "br-1", 0, 37)
     await operator.act("runs", run="B-1", devices="br-1", begins=text(0), why="x")

@@ -83,6 +83,8 @@ SAME = {
     "POST /samples/{sample}/withdraw": "POST /samples/{sample}/withdraw",
     "GET /sample-imports": "POST /sample-imports",
     "POST /sample-imports": "POST /sample-imports",
+    "GET /material-imports": "POST /material-imports",
+    "POST /material-imports": "POST /material-imports",
     "GET /materials": "GET /materials",
     "POST /materials": "POST /materials",
     "GET /materials/{material}": "GET /materials/{number}",

@@ -10,7 +10,13 @@ from playwright.async_api import Browser, expect
 from tests.system.pages.browsing import PHONE, Visitor, visiting
 from tests.system.pages.conftest import EVA, Site
 
-PATHS = ("/app/main/samples", "/app/main/samples/S-7", "/app/main/materials", "/app/main/sample-imports")
+PATHS = (
+    "/app/main/samples",
+    "/app/main/samples/S-7",
+    "/app/main/materials",
+    "/app/main/sample-imports",
+    "/app/main/material-imports",
+)
 
 
 @pytest.fixture

@@ -54,6 +54,27 @@ async def test_a_run_is_made_its_phase_confirmed_and_it_is_compared(site: Site, 
     await eva.finds_no_barrier()
 
 
+async def test_runs_that_are_marked_are_compared_since_inoculation(site: Site, eva: Visitor) -> None:
+    await vessels(site)
+    for number in (1, 2):
+        await site.plant.event(number, site.plant.now - 40 * MINUTE, "phase", {"phase": "inoculation"})
+        await site.plant.sql.execute(
+            "select run_create(1, $1, array[$2::int], $3, '{}', 'eva', 'x')",
+            *(f"B-{number}", number, site.plant.now - 55 * MINUTE),
+        )
+    await eva.page.get_by_role("link", name="Runs").click()
+    await eva.page.get_by_label("Compare B-1").check()
+    async with eva.page.expect_response(lambda answer: "/app/main/runs" in answer.url):
+        await eva.page.evaluate("document.body.dispatchEvent(new CustomEvent('changed'))")  # the list comes anew
+    await eva.page.get_by_label("Compare B-2").check()
+    await expect(eva.page.get_by_label("Compare B-1")).to_be_checked()
+    await eva.finds_no_barrier()
+    await eva.page.get_by_role("button", name="Compare since inoculation").click()
+    await expect(eva.page.locator(".runs canvas")).to_be_visible()
+    await expect(eva.page.locator("figcaption .key")).to_have_text(["B-2", "B-1"])
+    await expect(eva.page.get_by_label("Aligned")).to_have_value("inoculation")
+
+
 async def test_a_run_is_ended_by_keyboard_alone(site: Site, eva: Visitor) -> None:
     await vessels(site)
     await site.plant.sql.execute(
