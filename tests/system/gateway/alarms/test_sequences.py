@@ -21,7 +21,11 @@ AFTER = (
     "select after from alarm_transitions where device_id = (select device_id from devices where name = $1) order by n"
 )
 EVALUATED = """
-select bool_and(a.evaluated_until >= $2) from alarm_devices a join devices using (device_id) where name = any ($1)"""
+select bool_and(coalesce(a.evaluated_until >= given.at, false))
+  from unnest($1::text[], $2::timestamptz[]) as given (name, at)
+  left join devices d using (name)
+  left join alarm_devices a using (device_id)"""
+"""Whether each of these devices is evaluated up to its moment."""
 
 
 @pytest.mark.parametrize("restarts", [False, True], ids=["", "a new evaluator for each step"])
@@ -79,11 +83,11 @@ async def test_what_is_stored_is_what_was_worked_out_by_hand(
 
 async def caught_up(plant: Plant, lines: dict[str, list[list[str]]], begin: float, n: int) -> bool:
     """Whether each device was evaluated up to its newest frame of the first n steps."""
-    for name, steps in lines.items():
-        frames = [float(at) for at, what, _ in steps[: n + 1] if what.rstrip("0123456789") not in ACTS]
-        if not await plant.database.fetchval(EVALUATED, [name], moment(begin + frames[-1])):
-            return False
-    return True
+    newest = [
+        moment(begin + [float(at) for at, what, _ in steps[: n + 1] if what.rstrip("0123456789") not in ACTS][-1])
+        for steps in lines.values()
+    ]
+    return bool(await plant.database.fetchval(EVALUATED, list(lines), newest))
 
 
 def changes(states: list[str]) -> list[str]:
