@@ -29,7 +29,7 @@ test: ready
 	@$(PYTEST) --dist worksteal --ignore tests/system $(ARGS)
 
 test-system: browser
-	@$(PYTEST) --dist loadfile --override-ini testpaths=tests/system $(ARGS)
+	@$(PYTEST) --dist loadfile --no-loadscope-reorder --override-ini testpaths=tests/system $(ARGS)
 
 coverage: MEASURED = -m coverage run
 coverage: unmeasured test
