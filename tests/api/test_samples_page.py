@@ -42,7 +42,7 @@ async def test_the_commands_of_the_page_work(database_url: str, plant: Plant, tm
         )
         out, err = (part.decode() for part in await process.communicate())
     assert process.returncode == 0, err + out
-    acts, dry, done, joined, balance = out.split("\n#\n")
+    acts, dry, done, joined, balance, additions = out.split("\n#\n")
     assert acts.count('"sample":"S-7"') == 3
     assert "line 2: S-8: new" in dry
     assert "refused: line 3, 'glucose': '3.6': neither a number nor a reading" in dry
@@ -54,6 +54,8 @@ async def test_the_commands_of_the_page_work(database_url: str, plant: Plant, tm
     said = json.loads(balance[balance.index('}{"device"') + 1 :])
     assert (said["sums"][0]["mass"], said["feeds"][0]["recorded"]) == (0.12, 0.12)
     assert (said["residue"], said["feeds"][0]["weighed"]) == (None, None)
+    assert "line 3: base NaOH 2 M: new" in additions
+    assert "2 would be new, 0 would be corrected, 0 duplicate; 0 rows and cells refused" in additions
     versions = await plant.sql.fetch(
         "select act, who, why, source from lab_samples where sample = 'S-7' order by version"
     )

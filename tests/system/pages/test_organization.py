@@ -53,6 +53,8 @@ async def test_an_admin_invites_by_keyboard_alone_and_who_is_invited_comes_in(
 ) -> None:
     await eva.go("/app/main/organization")
     await eva.finds_no_barrier()
+    heading = eva.page.get_by_role("heading", name="What it demands")
+    assert await heading.evaluate("one => getComputedStyle(one).marginTop") == "0px", "as in panels that stay"
     await eva.page.get_by_role("group").filter(has_text="Invite").locator("summary").focus()
     await eva.page.keyboard.press("Enter")
     await eva.page.keyboard.press("Tab")
