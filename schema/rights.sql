@@ -214,3 +214,25 @@ begin
 exception when insufficient_privilege then
     null;
 end $$;
+
+-- What `biogate sql-login add` took from everyone, and a version that knew of fewer roles gave back to the gateway alone: each
+-- of our processes needs locks and notifications. Whoever could take that away, a superuser, can give it.
+do $$
+declare
+    barred regprocedure;
+    role text;
+begin
+    if not (select rolsuper from pg_roles where rolname = current_user) then
+        return;
+    end if;
+    foreach role in array array['biogate_gateway', 'biogate_alarms', 'biogate_api', 'biogate_worker', 'biogate_backup',
+                                'biogate_evidence', 'biogate_operator'] loop
+        for barred in select p.oid from pg_proc p, aclexplode(p.proacl) a
+                       where a.grantee = 'biogate_gateway'::regrole and p.pronamespace = 'pg_catalog'::regnamespace loop
+            execute format('grant execute on function %s to %I', barred, role);
+        end loop;
+        if not has_language_privilege(role, 'plpgsql', 'usage') then
+            execute format('grant usage on language plpgsql to %I', role);
+        end if;
+    end loop;
+end $$;

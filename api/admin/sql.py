@@ -19,6 +19,7 @@ import typer
 from api.admin.console import Organization, organization_id, run, write_secret
 from schema.command_line import commands
 from schema.console import Refused, Who, Why, table, tell, time
+from schema.migrate import LOGINS
 
 app = commands("Logins at the database, for Grafana: read what is the first organization's.")
 
@@ -88,11 +89,8 @@ LACKS = [
 
 
 async def _bar(connection: asyncpg.Connection) -> None:
-    """Take from everyone what no login for SQL may use, and give it to the gateway and to who owns the tables."""
-    keepers = [
-        "biogate_gateway",
-        await connection.fetchval("select tableowner from pg_tables where tablename = 'audit'"),
-    ]
+    """Take from everyone what no login for SQL may use, and give it to our processes and to who owns the tables."""
+    keepers = [*LOGINS, await connection.fetchval("select tableowner from pg_tables where tablename = 'audit'")]
     for function in await connection.fetch(
         "select oid::regprocedure::text from pg_proc"
         " where pronamespace in ('pg_catalog'::regnamespace, 'public'::regnamespace) and proname ~ $1",

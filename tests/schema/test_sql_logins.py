@@ -15,9 +15,10 @@ import pytest
 
 from api.admin import sql as admin_sql
 from schema.console import Refused
-from schema.migrate import MIGRATIONS
+from schema.migrate import GATEWAY, LOGINS, MIGRATIONS, migrate
 from tests.api.tenants import Tenant
 from tests.gateway.material import until
+from tests.roles import as_role
 from tests.schema.logins import login, sql_login, tenants, with_login
 from tests.schema.records import after, layout
 from tests.schema.test_isolation_sql import CHANGEABLE, READABLE, names, text, views
@@ -211,6 +212,27 @@ async def test_a_login_cannot_get_out(
         await login.execute(setting)
     with pytest.raises(asyncpg.UndefinedTableError):
         await login.fetch("select * from devices_")
+
+
+NEEDED = "select pg_advisory_unlock_all(), pg_try_advisory_lock(7), pg_advisory_unlock(7), pg_notify('x', '')"
+"""A pool returns a connection with the first, leaders hold the second, what is new is told by the last."""
+
+
+@pytest.mark.parametrize("role", LOGINS)
+async def test_what_a_login_may_not_use_each_process_may(
+    database: asyncpg.Connection, database_url: str, login: asyncpg.Connection, role: str
+) -> None:
+    process = await asyncpg.connect(as_role(database_url, role))
+    await process.execute(NEEDED)
+    await process.reset()
+    if role != GATEWAY:  # as a version left it that knew the gateway alone
+        for function in ("pg_advisory_unlock_all()", "pg_notify(text, text)", "pg_try_advisory_lock(bigint)"):
+            await database.execute(f"revoke execute on function {function} from {role}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await process.execute(NEEDED)
+        await migrate(database)
+        await process.execute(NEEDED)
+    await process.close()
 
 
 async def test_a_login_does_not_see_what_others_ask_and_cannot_end_it(
