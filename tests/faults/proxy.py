@@ -52,9 +52,13 @@ class Link:
         asyncio.run_coroutine_threadsafe(self._set(mode), self._loop).result(10)
 
     async def listen(self) -> None:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._listener = server.sockets[0]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._listener = self._server.sockets[0]
         self.port = self._listener.getsockname()[1]
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._server.close()
 
     async def _set(self, mode: Mode) -> None:
         self._mode = mode
@@ -121,19 +125,26 @@ class Network:
     """Makes links; they end with it."""
 
     def __enter__(self) -> Self:
+        self._links: list[Link] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
 
+    async def _end(self) -> None:
+        for link in self._links:
+            link.close()
+        await _cancel_all()
+
     def link(self, target: int) -> Link:
         link = Link(self._loop, target)
+        self._links.append(link)
         asyncio.run_coroutine_threadsafe(link.listen(), self._loop).result(10)
         return link
 
