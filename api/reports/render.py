@@ -54,7 +54,10 @@ def signed_copy(report: ReportAnswer, original: bytes, signed: Sequence[Signatur
     words = {"report": report, "signatures": signed, "size": len(original)}
     sheet = _environment().get_template("signature_sheet.html").render(words)
     newest = max((one.at for one in signed), default=report.made_at)
-    writer = pypdf.PdfWriter(io.BytesIO(original), incremental=True)
+    try:
+        writer = pypdf.PdfWriter(io.BytesIO(original), incremental=True)
+    except pypdf.errors.PyPdfError as error:
+        raise NoPdf(f"the PDF of the report cannot be read: {error}") from error
     for page in pypdf.PdfReader(io.BytesIO(pdf(sheet, times.parse_instant(newest)))).pages:
         writer.add_page(page)
     made = io.BytesIO()

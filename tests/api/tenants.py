@@ -4,6 +4,7 @@ a leak."""
 from __future__ import annotations
 
 import base64
+import io
 import json
 import secrets
 import time
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import bcrypt
+from pypdf import PdfWriter
 
 from api.access.roles import Role, Scope
 from api.access.tokens import access_proof, access_token, hashed, new_token
@@ -284,10 +286,20 @@ async def _report(sql: asyncpg.Connection, it: Tenant) -> None:
         "insert into reports (report_id, organization_id, kind, run_id, title, subtitle, begins, ends, template,"
         " template_version, made_by, made_at, document, html, pdf)"
         " select gen_random_uuid(), $1, 'batch', run_id, $3, $4, now() - interval '1 h', now(), $5, 1, $6, now(),"
-        " $7, $7, $7 from runs where organization_id = $1 and name = $2 returning report_id",
+        " $7, $7, $8 from runs where organization_id = $1 and name = $2 returning report_id",
         *(it.organization_id, it.objects["run"], it.word(), it.word(), name, it.word(), document),
+        _pdf(it.word()),
     )
     it.objects |= {"report": str(report), "template": name}
+
+
+def _pdf(title: str) -> bytes:
+    """A PDF of one empty page."""
+    writer, made = PdfWriter(), io.BytesIO()
+    writer.add_blank_page(72, 72)
+    writer.add_metadata({"/Title": title})
+    writer.write(made)
+    return made.getvalue()
 
 
 async def _review(sql: asyncpg.Connection, it: Tenant) -> None:
