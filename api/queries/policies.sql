@@ -1,4 +1,4 @@
--- What an organization demands of its people. The functions are in 0038_signatures.sql and 0045_second_acts.sql.
+-- What an organization demands of its people. The functions are in 0038_signatures.sql and 0042_second_acts.sql.
 
 -- name: one
 select idle_minutes, password_days, passwords_kept, meanings, second_person, waiting_hours from policies;

@@ -181,7 +181,7 @@ async def test_an_upgrade_keeps_the_versions_that_were_signed_before_it(
     rule = alarms.RULE | {"title": "Hotter"}
     assert (await api.put("/api/v1/alarm-rules/hot?why=x", json=rule, headers=ada)).status_code == 200
     await plant.sql.execute("alter table record_versions disable trigger all; delete from record_versions")
-    apply = (MIGRATIONS / "0044_signed_versions.sql").read_text()
+    apply = (MIGRATIONS / "0041_signed_versions.sql").read_text()
     for statement in re.findall(r"^insert into record_versions.*?;\n", apply, re.M | re.S):
         await plant.sql.execute(statement)
     for name in ("deviation/DEV-2026-0001", "rule/hot"):

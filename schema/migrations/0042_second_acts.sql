@@ -1,5 +1,5 @@
 -- to demand less of a second person takes one; acts that nobody confirmed in time expire in the trail; first passwords
--- depends: 0044_signed_versions
+-- depends: 0041_signed_versions
 
 -- migrate: apply
 
