@@ -30,7 +30,7 @@ from tests.processes import AlarmsProcess, GatewayProcess
 #   in:cip                 the run comes into a phase
 #   time                   it is waited until the state is so
 #   ack, reset, shelve, brief, once, unshelve, suppress, unsuppress, remove, return
-#                          what people do; `brief` and `once` are shelvings, for two seconds, and until it returns
+#                          what people do; `brief` and `once` are shelvings, for six seconds, and until it returns
 # and states
 #   N normal, U unacknowledged, A acknowledged, R returned and unacknowledged, L latched, S shelved, D suppressed by
 #   design, O out of service; with a "?" the condition cannot be told; N>U is one after the other at once; "=" the act
@@ -113,7 +113,7 @@ STATES = {
 ACTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{"ack": ("acknowledge", {}), "remove": ("remove-from-service", {}), "return": ("return-to-service", {})},
     **{action: (action, {}) for action in ("reset", "unshelve", "suppress", "unsuppress")},
-    **{"shelve": ("shelve", {"duration_s": 3600}), "brief": ("shelve", {"duration_s": 2})},
+    **{"shelve": ("shelve", {"duration_s": 3600}), "brief": ("shelve", {"duration_s": 6})},
     "once": ("shelve", {"duration_s": 3600, "once": True}),
 }
 FRAME = re.compile(r"(@(?P<after>-?\d+):)?(#(?P<skipped>\d+):)?(?P<values>.*)")
