@@ -38,9 +38,14 @@ def field(name: str, value: Any = None) -> Change:
     return lambda before, new: before | {name: value if new is None else new}
 
 
-def joins(before: State, new: Any) -> State:
-    """Who joins by a link that was sent to the address has shown that it is theirs, which no event says."""
-    return {name: value for name, value in before.items() if name != "verified"} | {"role": new["role"]}
+def joins(_before: State, new: Any) -> State:
+    """Of the account of somebody who is no member yet, other trails have events, and it is verified by some links."""
+    return {"role": new["role"]}
+
+
+def leaves(_before: State, _new: Any) -> State:
+    """What becomes of the account is in the trails of other organizations from here on."""
+    return {"role": None}
 
 
 def run_facts(before: State, new: State) -> State:
@@ -56,6 +61,22 @@ def run_step(before: State, new: State) -> State:
     elif new["state"] in ("complete", "stopped", "aborted") and "begins" in before:
         after["ends"] = new["at"]
     return after
+
+
+def account(what: str, value: bool) -> Change:
+    """The action says all: the first events of accounts have no state. The account of nobody is told elsewhere, too."""
+    return lambda before, _: before | {what: value} if before.get("role") is not None else before
+
+
+def founder(said: Mapping[str, Any]) -> str | None:
+    """Whom an event that makes an organization makes its admin: a command makes none."""
+    who: str = said["who"]
+    return who.removesuffix(" (unverified)") if "@" in who and said["why"] == "asked for" else None
+
+
+VOUCHES = ("account verify", "account unverify")
+"""A link into the first organization verifies as well, which the trails of others do not say."""
+RUN_STATES = ("running", "holding", "held", "restarting", "stopping", "stopped", "aborting", "aborted", "complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +150,7 @@ select r.name, jsonb_build_object('material', r.material, 'strain', r.strain, 'r
             "run create": run_facts,
             "run change": run_facts,
             "run phases": field("phases"),
-            **{f"run {state}": run_step for state in ("running", "held", "complete", "stopped", "aborted")},
+            **{f"run {state}": run_step for state in RUN_STATES},
         },
     ),
     "user": Kind(
@@ -140,8 +161,11 @@ select u.email as name, jsonb_build_object('role', m.role, 'disabled', u.disable
         {
             "member join": joins,
             "member role": field("role"),
-            "member remove": field("role"),
-            **{f"account {act}": part for act in ("disable", "enable", "verify", "unverify")},
+            "member remove": leaves,
+            "account disable": account("disabled", True),
+            "account enable": account("disabled", False),
+            "account verify": account("verified", True),
+            "account unverify": account("verified", False),
         },
         is_partial=True,
     ),
@@ -183,10 +207,10 @@ class StandingCheck:
     def event(self, n: int, said: Mapping[str, Any]) -> None:
         """Take the fields of an event."""
         action = said["action"]
-        if action == "organization create":  # who makes one is its admin
-            self._told["user"][said["who"]] = _Told(n, {"role": "admin"})
+        if action == "organization create" and (name := founder(said)) is not None:
+            self._told["user"][name] = _Told(n, {"role": "admin"})
         kind, _, name = said["subject"].partition("/")
-        if BY_ACTION.get(action) == kind:
+        if BY_ACTION.get(action) == kind and (self._organization == 1 or action not in VOUCHES):
             told = self._told[kind]
             before = told[name].state if name in told else None
             told[name] = _Told(n, KINDS[kind].changes[action](before or {}, said["new"]))
@@ -214,7 +238,7 @@ def _faults(kind: Kind, told: _Told | None, there: State | None) -> list[str]:
     if there is None:
         is_nobody = kind.is_partial and told.state.get("role") is None
         return [] if is_nobody else [f"it is missing, and event {told.n} did not take it away"]
-    names = told.state.keys() | (set() if kind.is_partial else there.keys())
+    names = told.state.keys() | ({"role"} if kind.is_partial else there.keys())
     wrong = sorted(name for name in names - kind.of_events if not _is_same(told.state.get(name), there.get(name)))
     return [f"{', '.join(wrong)}: not what the events up to {told.n} say"] if wrong else []
 

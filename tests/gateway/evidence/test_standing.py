@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from api.shapes.runs import GivenState
 from schema.evidence.events import events
-from schema.evidence.standing import KINDS, StandingCheck
+from schema.evidence.standing import KINDS, RUN_STATES, StandingCheck
 from tests.gateway.evidence.signing import Signing, signing_of
 
 RULE = {"enabled": True, "priority": "high", "title": "hot"}
@@ -109,6 +111,48 @@ TAMPERINGS = [
 ]
 
 
+JOIN = """
+insert into memberships (organization_id, user_id, role) values ({0}, {1}, 'viewer');
+insert into audit (organization_id, who, action, subject, new, why)
+select {0}, 'root', 'member join', 'user/' || email, '{{"role": "viewer"}}', 'y' from users where user_id = {1};"""
+LIVES = {
+    "a run goes through all states": "".join(
+        f"select run_step(1, 'B-2', '{state}', now(), null, 'eva', 'y');"
+        for state in ("running", "holding", "held", "restarting", "running", "stopping", "aborting")
+    ),
+    "somebody whose address is not verified makes an organization": (
+        "select account_change(2, null, false, 'eva', 'y'); select api.organization_create(2, 'south', 'South')"
+    ),
+    "a command makes an organization": (
+        "insert into organizations (name, title) values ('south', 'S');"
+        "insert into audit (organization_id, who, action, subject, new, why)"
+        " select organization_id, 'Eva', 'organization create', 'organization/south', '\"S\"', 'by hand'"
+        "   from organizations where name = 'south'"
+    ),
+    "who was disabled as a member elsewhere is enabled as none, and joins again": (
+        JOIN.format(2, 2) + "select account_change(2, true, null, 'eva', 'y');"
+        "select set_config('biogate.organization', '1', false), api.member_change(2, null, 'eva', 'y');"
+        "select account_change(2, false, null, 'eva', 'y');" + JOIN.format(1, 2)
+    ),
+    "who was disabled as nobody's member is enabled as another organization's": (
+        "select api.member_change(2, null, 'eva', 'y'); select account_change(2, true, false, 'eva', 'y');"
+        + JOIN.format(2, 2)
+        + "select account_change(2, false, true, 'eva', 'y')"
+    ),
+    "a member elsewhere is verified by a link into the first organization": (
+        JOIN.format(2, 2) + "select api.member_change(2, null, 'eva', 'y'), account_change(2, null, false, 'eva', 'y');"
+        "select api.invitation_make('viewer', sha256('l'), 1, now() + interval '1 day', 'ida@x.org', 'eva');"
+        "select api.invitation_use(2, sha256('l'))"
+    ),
+    "an event of the first versions has no state": (
+        "insert into audit (organization_id, who, action, subject, why)"
+        " values (1, 'eva', 'account disable', 'user/ida@x.org', 'y');"
+        "update users set disabled = true where user_id = 2"
+    ),
+}
+"""What people may do, and what the trails say of it."""
+
+
 @pytest.fixture
 async def standing(database_url: str, tmp_path: Path) -> AsyncIterator[Signing]:
     async with signing_of(database_url, tmp_path / "key") as signing:
@@ -144,6 +188,32 @@ async def test_the_whole_verification_tells_of_it_with_the_rights_of_the_process
         "set session_replication_role = origin"
     )
     assert (await standing.verify()).faults == ["user/ida@x.org: role: not what the events up to 19 say"]
+
+
+@pytest.mark.parametrize("life", LIVES)
+async def test_what_people_did_is_no_fault_in_any_trail(standing: Signing, life: str) -> None:
+    async with standing.owner.acquire() as connection:
+        await connection.execute(
+            "select account_change(2, null, true, 'eva', 'y'), account_change(1, false, null, 'eva', 'y'),"
+            " api.member_change(1, 'admin', 'eva', 'y'),"
+            " run_create(1, 'B-2', array[1], null, '{}', 'eva', 'y')"
+        )
+        await connection.execute(LIVES[life])
+        there = await connection.fetch("select organization_id from organizations order by 1")
+    assert [(await standing.verify(organization)).faults for (organization,) in there] == [[]] * len(there)
+
+
+async def test_who_is_put_in_as_a_member_is_found_whatever_events_the_account_has(standing: Signing) -> None:
+    await standing.owner.execute(
+        "select api.member_change(2, null, 'eva', 'y'), account_change(2, true, null, 'eva', 'y');"
+        "insert into memberships (organization_id, user_id, role) values (1, 2, 'admin')"
+    )
+    (fault,) = (await standing.verify()).faults
+    assert fault.startswith("user/ida@x.org: role: not what")
+
+
+def test_every_state_that_a_run_can_be_given_is_compared() -> None:
+    assert set(RUN_STATES) == set(get_args(GivenState))
 
 
 async def test_a_member_of_an_organization_somebody_made_is_no_stranger(standing: Signing) -> None:
