@@ -127,8 +127,6 @@ def user(
                 f"there is an account {email}, and somebody else may have registered it: say --password-reset to give "
                 f"it a password, or --known if you know whose it is"
             )
-        if known or password_reset:
-            await connection.execute("update users set verified = true where user_id = $1 and not verified", user_id)
         if joined is not None:
             new = json.dumps({"role": role.value})
             await connection.execute(AUDIT, its_id, who, "member join", f"user/{email}", new, why)
@@ -137,6 +135,8 @@ def user(
         else:
             has = "select role from memberships where organization_id = $1 and user_id = $2"
             done.append(f"was {await connection.fetchval(has, its_id, user_id)} of {organization} already")
+        if known or password_reset:
+            await connection.execute("select account_change($1, null, true, $2, $3)", user_id, who, why)
         return done
 
     tell(f"{email}: {'; '.join(run(work))}")

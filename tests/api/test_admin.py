@@ -122,6 +122,17 @@ async def test_an_account_that_somebody_else_may_have_registered_becomes_no_memb
     )
 
 
+async def test_that_somebody_vouches_for_a_member_by_a_command_is_in_the_trail(
+    admin: Admin, database: asyncpg.Connection
+) -> None:
+    admin.user("eva@example.org")
+    await database.execute("select account_change(user_id, null, false, 'ida', 'y') from users")
+    assert "admin of main already" in admin.user("eva@example.org", "--known")
+    assert await database.fetchval("select verified from users")
+    last = await database.fetchrow("select action, old, new from audit order by n desc limit 1")
+    assert tuple(last) == ("account verify", '{"verified": false}', '{"verified": true}')
+
+
 async def test_it_says_whose_an_organization_is_that_is_there(admin: Admin) -> None:
     admin.user("eva@example.org")
     assert "there was such an organization; its admins: eva@example.org" in admin("organization", "main")
