@@ -157,7 +157,7 @@ grant select on
     lab_analytes, lab_samples, locations, materials, memberships, pending_acts, policies, report_templates, reports,
     retention_holds, run_devices, run_phases, runs, shift_entries, signatures to biogate_evidence, biogate_operator;
 grant select (organization_id, name, definition, address) on alarm_routes to biogate_evidence, biogate_operator;
-grant select (key_id, organization_id, name, role, scopes, ended_at) on api_keys to biogate_evidence;
+grant select (key_id, organization_id, name, role, scopes, expires_at, ended_at) on api_keys to biogate_evidence;
 grant select (user_id, email, disabled, verified) on users to biogate_evidence;
 
 -- biogate_operator: `biogate devices`, `quarantine`, `accounts`, `audit`, `import` and the others. Whoever has this login makes

@@ -171,11 +171,10 @@ select u.email as name, jsonb_build_object('role', m.role, 'disabled', u.disable
     ),
     "key": Kind(
         """
-select key_id as name, jsonb_build_object('name', name, 'role', role, 'scopes', scopes, 'ended',
-           ended_at is not null) as state
+select key_id as name, jsonb_build_object('name', name, 'role', role, 'scopes', scopes, 'expires_at', expires_at,
+           'ended', ended_at is not null) as state
   from public.api_keys where organization_id = $1""",
         {"key create": whole(ended=False), "key end": field("ended", True)},
-        of_events=frozenset({"expires_at"}),
     ),
     "hold": Kind(
         """

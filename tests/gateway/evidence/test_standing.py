@@ -102,6 +102,7 @@ TAMPERINGS = [
     ("update api_keys set role = 'admin' where name = 'press'", "key/abcdefghijkl: role: not what"),
     ("update api_keys set scopes = '{}' where name = 'press'", "key/abcdefghijkl: scopes: not what"),
     ("update api_keys set name = 'else' where name = 'press'", "key/abcdefghijkl: name: not what"),
+    ("update api_keys set expires_at = null where name = 'press'", "key/abcdefghijkl: expires_at: not what"),
     ("update api_keys set ended_at = null", "key/bbcdefghijkl: ended: not what"),
     ("update retention_holds set ended_at = now()", "hold/1: ended: not what"),
     ("update retention_holds set device_id = null", "hold/1: device: not what"),
