@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -16,7 +15,6 @@ from api.queries.run_alignment import HOUR, AlignedChannel, AlignedChannels, num
 from api.queries.runs import StoredRun
 from api.series.gaps import in_gaps
 from api.shapes.run_comparison import ChannelEnvelope, Comparison
-from api.shapes.run_plans import PlannedProfile
 from schema import times
 
 FIRST_CHANNELS, MOST_POINTS, MOST_GAPS = 4, 1000, 20
@@ -65,7 +63,7 @@ async def run_chart(database: Database, run: StoredRun) -> RunChart | None:
 
 def planned(run: StoredRun, found: AlignedChannels) -> dict[str, list[float | None]]:
     """Return what was planned of each channel, at the middles of the buckets; empty without a plan."""
-    plans = [PlannedProfile.model_validate(one) for one in json.loads(run.row["plan"])]
+    plans = run.profiles
     instants = times.microseconds(run.span().begin) + np.array(
         [round((hour * HOUR + found.width / 2) / times.MICROSECOND) for hour in found.hours], np.int64
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NamedTuple
 
 from fastapi import Response
@@ -17,7 +16,6 @@ from api.problems import ApiError
 from api.queries import run_statistics, runs
 from api.queries.runs import StoredRun
 from api.shapes.run_comparison import PhaseStatistics, StatisticsParameters
-from api.shapes.run_plans import PlannedProfile
 
 router = PageRouter(*(allow(Role.VIEWER, scope) for scope in (Scope.DEVICES_READ, Scope.TELEMETRY_READ)))
 
@@ -44,7 +42,7 @@ async def figures(page: OrganizationPage, database: Db, run: RunName) -> Respons
 
 async def _figures(database: Database, run: StoredRun) -> list[PhaseFigures]:
     """Return the figures of the channels that are planned, and of those that the run's charts show."""
-    profiles = [PlannedProfile.model_validate(one) for one in json.loads(run.row["plan"])]
+    profiles = run.profiles
     known = await channels_of(database, run.devices) if run.devices else []
     wanted = [one.channel for one in profiles if one.channel in known] + known[:FIRST_CHANNELS]
     if not wanted:

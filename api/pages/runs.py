@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
@@ -173,7 +172,7 @@ async def _about(page: Page, database: Database, run: StoredRun) -> dict[str, An
     chart, compared, corrected = None, [], []
     try:
         chart = await run_chart(database, run)
-        compared = (await run_statistics.plan(database, run.name)).deviations if json.loads(run.row["plan"]) else []
+        compared = (await run_statistics.plan(database, run.name)).deviations if run.profiles else []
         corrected = await corrections.changed(database, run.devices, span, Deadline())
     except ApiError as error:  # what is stored of a run is shown even where its samples cannot be
         trouble = error.detail

@@ -64,11 +64,11 @@ async def run(database: Database, name: str) -> ReportedRun:
     """Return what a report says of a run. Raises NotFound."""
     row = await database.one(SQL["run"], name, absent=NotFound(f"there is no run {name}"))
     facts = {key: row[key] for key in ("material", "strain", "recipe", "recipe_version", "note")}
-    phases = (await runs.stored(database, name)).phases
+    stored = await runs.stored(database, name)
     states = [RunState(**one) for one in await database.fetch(SQL["run_states"], row["run_id"])]
-    plan = msgspec.json.decode(row["plan"])
+    plan = msgspec.json.decode(row["plan"]) if stored.profiles else []
     kept = {key: row[key] for key in ("run_id", "name", "state", "begins", "ends", "created_by", "devices")}
-    return ReportedRun(facts=facts, plan=plan, phases=phases, states=states, **kept)
+    return ReportedRun(facts=facts, plan=plan, phases=stored.phases, states=states, **kept)
 
 
 async def rows(

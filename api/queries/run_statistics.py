@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -103,7 +102,7 @@ async def plan(database: Database, name: str) -> RunPlanAnswer:
     width, deadline = times.parse_duration(text), Deadline()
     found: list[PlanAgainstActual] = []
     warnings: list[str] = []
-    for profile in (PlannedProfile.model_validate(one) for one in json.loads(run.row["plan"])):
+    for profile in run.profiles:
         try:
             selected = await selection.resolve(database, _question(run, [profile.channel]))
         except BadParameter as error:  # the other profiles are compared all the same

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import asyncpg
+from pydantic import TypeAdapter, ValidationError
 
 from api.database import Database
 from api.http.description import raw
@@ -17,6 +18,7 @@ from api.problems import BadParameter, Conflict, NotFound
 from api.queries import load
 from api.series import phases as series
 from api.series.phases import RunPhase
+from api.shapes.run_plans import Plan, PlannedProfile
 from api.shapes.runs import (
     GivenPhases,
     NewRun,
@@ -38,6 +40,7 @@ LAST_ID = 2**63 - 1
 MOST_EVENTS = 1000
 """Events of phases that are looked at for a run."""
 HOUR = timedelta(hours=1)
+PLAN = TypeAdapter[list[PlannedProfile]](Plan)
 PROPOSED_FOR, MOST_PROPOSED = timedelta(days=30), 100
 """How long a run that a device has told of is proposed, and how many are at most."""
 
@@ -65,6 +68,14 @@ class StoredRun:
     @property
     def begins(self) -> datetime | None:
         return self.row["begins"]  # type: ignore[no-any-return]
+
+    @property
+    def profiles(self) -> list[PlannedProfile]:
+        """What is planned; nothing where the event of a device gave what is no plan."""
+        try:
+            return PLAN.validate_json(self.row["plan"])
+        except ValidationError:
+            return []
 
     def span(self) -> Span:
         """Return its time, up to now while it lasts. Raises Conflict for a run that has not started."""
@@ -116,7 +127,8 @@ async def _unknown(database: Database, name: str) -> NotFound:
 async def detail(database: Database, name: str) -> RunDetail:
     run = await stored(database, name)
     states = [RunStateAnswer.of(row) for row in await database.fetch(SQL["states"], run.run_id)]
-    given = {"phases": [phase_answer(one) for one in run.phases], "states": states, "plan": raw(run.row["plan"])}
+    planned = raw(run.row["plan"] if run.profiles else "[]")
+    given = {"phases": [phase_answer(one) for one in run.phases], "states": states, "plan": planned}
     return RunDetail.of(run.row, hours=_hours(run.begins, run.row["ends"]), **given)
 
 

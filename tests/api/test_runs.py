@@ -199,6 +199,20 @@ async def test_events_of_a_device_start_and_end_runs_where_the_organization_want
     )
 
 
+async def test_what_is_no_plan_in_the_event_of_a_device_is_none(plant: Plant, operator: Operator) -> None:
+    device = await plant.device("br-1")
+    await ask(operator, "PATCH", "/organization", runs_automatic=True)
+    for second, given in enumerate(
+        (5, "x", [5], [{"a": None}], {"a": [None]}, [{"channel": "ph", "points": []}], None)
+    ):
+        name = f"B-{second}"
+        for state in ("running", "complete"):
+            said = {"run": name, "state": state, "plan": given}
+            await plant.event(device, at(2 * second + (state == "complete")), "run", said)
+        assert (await operator.get(f"/runs/{name}", "RunDetail"))["plan"] == []
+        assert (await operator.get(f"/runs/{name}/plan", "RunPlan"))["deviations"] == []
+
+
 async def test_the_command_lists_starts_and_ends_runs(plant: Plant, operator: Operator, database_url: str) -> None:
     await plant.device("br-1")
     environment = os.environ | {"BIOGATE_DATABASE_URL": database_url}
