@@ -84,7 +84,7 @@ async def schemathesis(place: Path, address: str, headers: dict[str, str], *opti
     return await child.wait(), said.decode()
 
 
-@pytest.mark.timeout(120 + 20 * SECONDS)
+@pytest.mark.timeout(300 + 30 * SECONDS)
 async def test_no_answer_is_another_than_the_description_has(database_url: str, tmp_path: Path) -> None:
     sql = await asyncpg.connect(database_url)
     main = await filled(sql)

@@ -104,7 +104,7 @@ async def test_an_export_goes_on_after_the_database_was_killed(
 ) -> None:
     sql, frames = await asyncpg.connect(own_url), DAYS * DAY_FRAMES
     await filled(sql, DAYS)
-    worker.start(**HASTY)
+    worker.start(**HASTY | {"worker_lease_s": 8})  # which lasts while a server that was killed plans for 400 chunks
     path = await asked(api, to=text(60 * frames), format="csv", quality="all")
     part = tmp_path / "jobs" / path.rpartition("/")[2] / "export.csv.part"
 
@@ -112,7 +112,7 @@ async def test_an_export_goes_on_after_the_database_was_killed(
         return part.exists() and part.stat().st_size > share * 60 * frames
 
     for share in (0.1, 0.5):
-        wait_until(partial(has, share), 60)
+        wait_until(partial(has, share), 120)
         sql.terminate()
         sql = await killed(postgres, own_url)
         assert part.exists()
