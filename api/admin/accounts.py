@@ -23,8 +23,8 @@ from schema.command_line import commands
 from schema.console import Refused, Who, Why, settings, stop, table, tell, time, words
 
 app = commands(
-    "Accounts, organizations and keys. BIOGATE_DATABASE_URL has the login of the database's owner. Tables begin with a "
-    "line of headings; in a pipe their cells are told apart by tabs."
+    "Accounts, organizations and keys. BIOGATE_DATABASE_URL has a login with the role biogate_operator. Tables begin "
+    "with a line of headings; in a pipe their cells are told apart by tabs."
 )
 
 EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
