@@ -192,7 +192,7 @@ async def main() -> None:
 def command() -> None:
     """Bring the database that BIOGATE_DATABASE_URL names to the schema of this version.
 
-    If BIOGATE_OWNER_DATABASE_URL_FILE is set, the file that it names has the URL with the login of the database's owner.
+    If BIOGATE_OWNER_DATABASE_URL_FILE is set, the file that it names has the URL with the login of the owner.
     BIOGATE_CHUNK_INTERVAL, such as '6 hours', is how much time a chunk of frames holds from now on.
     BIOGATE_API_DATABASE_URL names the API's own login. BIOGATE_GATEWAY_DATABASE_URL, BIOGATE_ALARMS_DATABASE_URL,
     BIOGATE_WORKER_DATABASE_URL, BIOGATE_BACKUP_DATABASE_URL, BIOGATE_EVIDENCE_DATABASE_URL and

@@ -12,7 +12,7 @@ OWNER_FILE = "BIOGATE_OWNER_DATABASE_URL_FILE"
 
 
 def owner_url(url: str, environment: Mapping[str, str]) -> str:
-    """Return the URL in the file that BIOGATE_OWNER_DATABASE_URL_FILE names; if that is not set, `url`, which is that of
+    """Return the URL in the file that BIOGATE_OWNER_DATABASE_URL_FILE names; if that is not set, `url`, which is of
     BIOGATE_DATABASE_URL. Raises Misused if the two name different databases: one would be migrated unasked."""
     file = environment.get(OWNER_FILE)
     if not file:

@@ -77,7 +77,7 @@ class Endpoints:
     logins: Mapping[str, str] = field(default_factory=dict)
     """The database URLs with the processes' own logins, by variable; empty: all use `database`."""
     owner: Path | None = None
-    """The file with the URL of the database's owner; None: `database` is the user's own, with a login of the user's."""
+    """The file with the URL of the database's owner."""
     api_key: Path | None = None
 
     def variables(self) -> dict[str, str]:
@@ -215,14 +215,15 @@ class Supervisor:
         urls = {service.title: service.url for service in started}
         ours = urls.get("PostgreSQL")
         own = logins.made(ours) if ours else {}
-        if ours:
-            write_over(self.paths.owner, f"{ours}\n")
+        given = None if ours else self.environment.get(OWNER_FILE)
+        if not given:
+            write_over(self.paths.owner, f"{ours or postgres.where}\n")
         self.endpoints = Endpoints(
             own[LOGINS[OPERATOR]] if ours else postgres.where,
             urls.get("Mosquitto", mosquitto.where),
             access=access,
             logins=own,
-            owner=self.paths.owner if ours else None,
+            owner=Path(given or self.paths.owner),
         )
         if started:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")

@@ -102,7 +102,7 @@ def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, data
     up.wait_for(r"Mosquitto: the one named by BIOGATE_MQTT_URL: Mosquitto 2\.")
     up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
     up.wait_for(FLOWING.pattern)
-    assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
+    assert up.endpoints()["BIOGATE_DATABASE_URL"] == up.owner_url() == database_url
     assert up.running() == ["API", "gateway", "alarms", "evidence", "worker", "simulator"]
     assert up.end(signal.SIGINT) == 0
     assert ports.is_listening(broker.port)
