@@ -39,8 +39,9 @@ select string_agg(u.email, ', ' order by m.since)
  where o.name = $1 and m.role = 'admin'"""
 LIST = """
 with people as (
-    select u.*, concat_ws(', ', case when disabled then 'disabled' end, case when not verified then 'unverified' end,
-                          'last log-in ' || to_char(last_login_at at time zone 'UTC', 'YYYY-MM-DD')) as note
+    select u.user_id, u.email, u.name, u.created_at,
+           concat_ws(', ', case when disabled then 'disabled' end, case when not verified then 'unverified' end,
+                     'last log-in ' || to_char(last_login_at at time zone 'UTC', 'YYYY-MM-DD')) as note
       from users u)
 select o.name as organization, o.organization_id, m.since as at, 'member' as kind, u.email as what, u.name, m.role,
        u.note
