@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schema.command_line import plain
 from schema.errors import BiogateError, Misused
+from schema.owner import owner_url
 from schema.times import parse_instant
 
 Settings = TypeVar("Settings", bound=BaseSettings)
@@ -88,9 +90,16 @@ def settings(kind: type[Settings], **given: Any) -> Settings:
         raise Misused("\n".join(lines)) from None
 
 
-def run(work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]], *, in_transaction: bool = False) -> Answer:
+def run(
+    work: Callable[[asyncpg.Connection], Coroutine[Any, Any, Answer]],
+    *,
+    in_transaction: bool = False,
+    as_owner: bool = False,
+) -> Answer:
     """Run `work` on a connection to the database and return its result. If it refuses, the command ends with words."""
     url = str(settings(DatabaseSettings).database_url)
+    if as_owner:
+        url = owner_url(url, os.environ)
 
     async def connected() -> Answer:
         connection = await asyncpg.connect(url, timeout=10, command_timeout=60)

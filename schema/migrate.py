@@ -25,6 +25,7 @@ from pogo_core.error import BadMigrationError
 from pogo_core.util import migrate as pogo
 
 from schema.errors import BiogateError, Misused
+from schema.owner import owner_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 EDITIONS = Path(__file__).parent / "editions"
@@ -168,6 +169,7 @@ async def main() -> None:
     url = os.environ.get("BIOGATE_DATABASE_URL")
     if not url:
         raise BadSetting("BIOGATE_DATABASE_URL is not set: it says which database, postgresql://user@host:port/name")
+    url = owner_url(url, os.environ)
     try:
         connection = await asyncpg.connect(url, timeout=10)
         try:
@@ -190,6 +192,7 @@ async def main() -> None:
 def command() -> None:
     """Bring the database that BIOGATE_DATABASE_URL names to the schema of this version.
 
+    If BIOGATE_OWNER_DATABASE_URL_FILE is set, the file that it names has the URL with the login of the owner.
     BIOGATE_CHUNK_INTERVAL, such as '6 hours', is how much time a chunk of frames holds from now on.
     BIOGATE_API_DATABASE_URL names the API's own login. BIOGATE_GATEWAY_DATABASE_URL, BIOGATE_ALARMS_DATABASE_URL,
     BIOGATE_WORKER_DATABASE_URL, BIOGATE_BACKUP_DATABASE_URL, BIOGATE_EVIDENCE_DATABASE_URL and

@@ -168,7 +168,7 @@ grant select on
     checkpoints, device_event_numbers, evidence_keys, record_positions, seal_checks, seal_layouts, seal_passes, seals,
     seals_stale, seals_until,
     channel_terms, channel_units, claim_imports, computed_constants, device_cards, enrollments, intake_beats, jobs, lead_beats,
-    organization_channel_terms, retention_drops, run_states, serials, unit_spans, vault to biogate_operator;
+    organization_channel_terms, retention_drops, run_states, serials, telemetry, unit_spans, vault to biogate_operator;
 grant select (key_id, organization_id, name, role, scopes, created_by, created_at, expires_at, ended_at) on api_keys
    to biogate_operator;
 grant select (username, device_id, cell, generation, kind, client_id, salt, verifier, wanted, applied, created_at, applied_at,

@@ -23,8 +23,8 @@ from schema.command_line import commands
 from schema.console import Refused, Who, Why, settings, stop, table, tell, time, words
 
 app = commands(
-    "Accounts, organizations and keys. BIOGATE_DATABASE_URL has the login of the database's owner. Tables begin with a "
-    "line of headings; in a pipe their cells are told apart by tabs."
+    "Accounts, organizations and keys. BIOGATE_DATABASE_URL has a login with the role biogate_operator. Tables begin "
+    "with a line of headings; in a pipe their cells are told apart by tabs."
 )
 
 EMAIL = re.compile(r"[!-?A-~]+@[!-?A-~]+")
@@ -39,8 +39,9 @@ select string_agg(u.email, ', ' order by m.since)
  where o.name = $1 and m.role = 'admin'"""
 LIST = """
 with people as (
-    select u.*, concat_ws(', ', case when disabled then 'disabled' end, case when not verified then 'unverified' end,
-                          'last log-in ' || to_char(last_login_at at time zone 'UTC', 'YYYY-MM-DD')) as note
+    select u.user_id, u.email, u.name, u.created_at,
+           concat_ws(', ', case when disabled then 'disabled' end, case when not verified then 'unverified' end,
+                     'last log-in ' || to_char(last_login_at at time zone 'UTC', 'YYYY-MM-DD')) as note
       from users u)
 select o.name as organization, o.organization_id, m.since as at, 'member' as kind, u.email as what, u.name, m.role,
        u.note

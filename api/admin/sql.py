@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
-from api.admin.console import Organization, organization_id, run, write_secret
+from api.admin.console import Organization, organization_id, write_secret
+from schema import console
 from schema.command_line import commands
 from schema.console import Refused, Who, Why, table, tell, time
 from schema.migrate import LOGINS
 
-app = commands("Logins at the database, for Grafana: read what is the first organization's.")
+app = commands(
+    "Logins at the database, for Grafana: read what is the first organization's. The database's owner makes them: "
+    "BIOGATE_OWNER_DATABASE_URL_FILE names the file with that login's URL; without it BIOGATE_DATABASE_URL has it."
+)
+run = partial(console.run, in_transaction=True, as_owner=True)
 
 MOST_CONNECTIONS = 5
 SETTINGS = {

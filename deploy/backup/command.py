@@ -27,6 +27,7 @@ from deploy.stack.ports import any_free
 from schema.command_line import DONE, FAILED, commands
 from schema.console import SURROUNDINGS, Refused, database_errors, instant
 from schema.errors import Misused
+from schema.migrate import BACKUP, LOGINS
 
 REBUILT = timedelta(hours=1)
 """Streams of devices are learned again from so long before a backup on."""
@@ -37,8 +38,8 @@ insert into audit (organization_id, who, action, subject, new, why)
 values (1, session_user, 'backup restore', 'backup/' || $1, $2::jsonb, 'biogate backup')"""
 
 app = commands(
-    "Backups of the database that BIOGATE_DATABASE_URL names. Its login must be a superuser's, or one with the "
-    "attribute REPLICATION."
+    "Backups of the database that BIOGATE_BACKUP_DATABASE_URL names, or else BIOGATE_DATABASE_URL. Its login must be a "
+    "superuser's, or one with the attribute REPLICATION."
 )
 
 Store = Annotated[Path, typer.Argument(metavar="DIR", help="where backups are kept: on another disk")]
@@ -88,7 +89,7 @@ def verify(store: Store, *, label: Label = None) -> None:
     except StackError as error:
         found, words = Findings(faults=[str(error)]), str(error)
     print(f"{backup.label}: {words}")
-    if url := os.environ.get("BIOGATE_DATABASE_URL"):
+    if url := _given():
         try:
             with database_errors():
                 noted = asyncio.run(note(url, backup.label, found, words))
@@ -166,8 +167,12 @@ def learn(url: str, backup: Backup) -> None:
         )
 
 
+def _given() -> str | None:
+    return os.environ.get(LOGINS[BACKUP]) or os.environ.get("BIOGATE_DATABASE_URL")
+
+
 def _url() -> str:
-    url = os.environ.get("BIOGATE_DATABASE_URL")
+    url = _given()
     if not url:
         raise Misused(f"BIOGATE_DATABASE_URL is not set{SURROUNDINGS}")
     return url

@@ -116,7 +116,8 @@ def locks(directory: Path) -> Iterator[Path]:
 def erase(paths: Paths) -> None:
     """Remove everything that a stopped stack has left: data, logs, locks, its key, its addresses."""
     remove_data(paths)
-    for path in (paths.key, paths.key.with_name(f"{paths.key.name}.header"), paths.link, paths.env, paths.prometheus):
+    header = paths.key.with_name(f"{paths.key.name}.header")
+    for path in (paths.key, header, paths.link, paths.env, paths.owner, paths.prometheus):
         path.unlink(missing_ok=True)
     shutil.rmtree(paths.log, ignore_errors=True)
     shutil.rmtree(paths.run, ignore_errors=True)

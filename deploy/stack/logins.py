@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Mapping
 from urllib.parse import urlsplit, urlunsplit
 
-from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, LOGINS, WORKER
+from schema.migrate import ALARMS, API, BACKUP, EVIDENCE, GATEWAY, LOGINS, OPERATOR, WORKER
+from schema.owner import OWNER_FILE
 
 NAMES: Mapping[str, str] = {
     API: "biogate_web",
@@ -14,8 +15,10 @@ NAMES: Mapping[str, str] = {
     ALARMS: "biogate_evaluator",
     WORKER: "biogate_jobs",
     EVIDENCE: "biogate_signer",
+    OPERATOR: "biogate_tools",
+    BACKUP: "biogate_copier",
 }
-"""Role → login. Commands that people run by hand have the owner's login, as the stack is theirs."""
+"""Role → login. Migrations alone, and what else makes roles, have the owner's login."""
 
 
 def made(url: str) -> dict[str, str]:
@@ -31,8 +34,8 @@ def made(url: str) -> dict[str, str]:
 
 def of(role: str, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a process in this role: its URL as BIOGATE_DATABASE_URL, and no other login's but, for
-    workers, the API's, by which exports see what their organization sees."""
+    workers, the API's, by which exports see what their organization sees. The owner's is in none."""
     kept = {LOGINS[API]} if role in {API, WORKER} else set()
     own = environment.get(LOGINS[role]) or environment["BIOGATE_DATABASE_URL"]
-    others = set(LOGINS.values()) - kept
+    others = {OWNER_FILE, *LOGINS.values()} - kept
     return {name: value for name, value in environment.items() if name not in others} | {"BIOGATE_DATABASE_URL": own}

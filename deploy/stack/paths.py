@@ -60,6 +60,11 @@ class Paths:
         return self._own("env")
 
     @property
+    def owner(self) -> Path:
+        """The URL of the database with its owner's login, there only while the stack runs."""
+        return self._own("owner.url")
+
+    @property
     def prometheus(self) -> Path:
         """Configuration of a Prometheus for this stack."""
         return self._own("prometheus.yml")

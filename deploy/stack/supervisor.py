@@ -32,7 +32,8 @@ from deploy.stack.process import run_logged, with_death_signal
 from deploy.stack.servers import Mosquitto
 from deploy.stack.service import Module, Service, start_all
 from schema.evidence.key_files import make_first
-from schema.migrate import ALARMS, API, EVIDENCE, GATEWAY, LOGINS, WORKER
+from schema.migrate import ALARMS, API, BACKUP, EVIDENCE, GATEWAY, LOGINS, OPERATOR, WORKER
+from schema.owner import OWNER_FILE
 from schema.private import write_over
 
 GIVE_UP = 3
@@ -75,6 +76,8 @@ class Endpoints:
     """None: the stack runs without enrollment."""
     logins: Mapping[str, str] = field(default_factory=dict)
     """The database URLs with the processes' own logins, by variable; empty: all use `database`."""
+    owner: Path | None = None
+    """The file with the URL of the database's owner."""
     api_key: Path | None = None
 
     def variables(self) -> dict[str, str]:
@@ -86,7 +89,8 @@ class Endpoints:
             "BIOGATE_EVIDENCE_URL": self.evidence,
             "BIOGATE_MQTT_URL": self.mqtt,
             "BIOGATE_DATABASE_URL": self.database,
-            **{name: url for name, url in self.logins.items() if name == LOGINS[API]},
+            **{name: url for name, url in self.logins.items() if name in {LOGINS[API], LOGINS[BACKUP]}},
+            **({OWNER_FILE: str(self.owner)} if self.owner else {}),
             **({"BIOGATE_API_KEY_FILE": str(self.api_key)} if self.api_key else {}),
             **(self.access.variables() if self.access else {}),
         }
@@ -117,7 +121,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Start everything. Raises StackError; what was started by then is in `services` and has to be stopped."""
-        self.paths.env.unlink(missing_ok=True)  # left by a stack that was killed
+        for left in (self.paths.env, self.paths.owner):  # by a stack that was killed
+            left.unlink(missing_ok=True)
         self._start_servers()
         at = {part: self._port(part, f"{prefix}_PORT", usual) for part, (prefix, usual) in PARTS.items()}
         api, gateway, alarms, worker, evidence = (_url(port) for port in at.values())
@@ -131,7 +136,7 @@ class Supervisor:
             api_key=self.paths.key,
         )
         ours = self.endpoints.access is not None and not self.environment.get("BIOGATE_MQTT_URL")
-        environment = {
+        all_logins = {
             **{name: value for name, value in self.environment.items() if not (ours and name in OTHER_LOGIN)},
             **self.endpoints.variables(),
             **self.endpoints.logins,
@@ -143,7 +148,8 @@ class Supervisor:
             **self._broker_conf(),
             **self._evidence_key(),
         }
-        self._once("migrations", ["migrate"], environment)
+        self._once("migrations", ["migrate"], all_logins)
+        environment = logins.of(OPERATOR, all_logins)
         self._once("API key", ["accounts", *KEY, "--to", str(self.paths.key)], environment)
         link = ["link", PERSON, "--url", api, "--hours", "24", "--to", str(self.paths.link), "--why", "make up"]
         self._once("link", ["accounts", *link], environment)
@@ -153,7 +159,7 @@ class Supervisor:
         drain_s = float(environment.get("BIOGATE_SHUTDOWN_TIMEOUT_S") or 30)
 
         def part(title: str, module: str, role: str, **given: Any) -> Module:
-            return Module(self.paths, title, [module], environment=logins.of(role, environment), health=True, **given)
+            return Module(self.paths, title, [module], environment=logins.of(role, all_logins), health=True, **given)
 
         self._add(
             part("API", "api", API, url=api, ready=_answers(api, "/health")),
@@ -208,11 +214,16 @@ class Supervisor:
         self._add(*started)
         urls = {service.title: service.url for service in started}
         ours = urls.get("PostgreSQL")
+        own = logins.made(ours) if ours else {}
+        given = None if ours else self.environment.get(OWNER_FILE)
+        if not given:
+            write_over(self.paths.owner, f"{ours or postgres.where}\n")
         self.endpoints = Endpoints(
-            ours or postgres.where,
+            own[LOGINS[OPERATOR]] if ours else postgres.where,
             urls.get("Mosquitto", mosquitto.where),
             access=access,
-            logins=logins.made(ours) if ours else {},
+            logins=own,
+            owner=Path(given or self.paths.owner),
         )
         if started:
             self.say(f"{' and '.join(urls)} ready after {time.monotonic() - began:.1f} s")
@@ -322,8 +333,8 @@ class Supervisor:
 
     def stop(self, hurry: Event) -> None:
         """Stop in reverse order, each part with its deadline, or at once when `hurry` is set. Never raises."""
-        self.paths.env.unlink(missing_ok=True)
-        self.paths.prometheus.unlink(missing_ok=True)
+        for path in (self.paths.env, self.paths.owner, self.paths.prometheus):
+            path.unlink(missing_ok=True)
         for service in reversed(self.services):
             began = time.monotonic()
             if not service.process.running:

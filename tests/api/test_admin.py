@@ -16,9 +16,11 @@ import pytest
 from api.access.passwords import matches_now
 from api.access.roles import Scope
 from deploy.stack.paths import BIOGATE
+from schema.migrate import OPERATOR
 from tests.api.plant import Plant
 from tests.forked import Forked
 from tests.in_turn import in_turn
+from tests.roles import as_role
 
 PASSWORD = "correct horse battery"
 
@@ -34,9 +36,8 @@ class Admin:
         words = [*([] if arguments[0] in {"audit", "hold", "sql-login"} else ["accounts"]), *arguments]
         out = self.directory / "said"
         out.unlink(missing_ok=True)
-        process = Forked(
-            "deploy.command", *words, environment={**os.environ, "BIOGATE_DATABASE_URL": self.url}, out=out
-        )
+        url = self.url if words[0] == "sql-login" else as_role(self.url, OPERATOR)
+        process = Forked("deploy.command", *words, environment={**os.environ, "BIOGATE_DATABASE_URL": url}, out=out)
         ended, said = process.wait(60), out.read_text()
         assert ended == status, said
         return said

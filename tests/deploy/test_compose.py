@@ -123,7 +123,7 @@ def test_every_port_of_the_machine_can_be_another() -> None:
 
 def test_one_variable_is_the_plant_s_address_in_certificate_and_grants(tmp_path: Path) -> None:
     shell, flags, text = OURS["setup"]["command"]
-    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms", "evidence", "worker"):
+    for volume in ("secrets", "api", "database", "grafana", "gateway", "alarms", "evidence", "worker", "tools"):
         (tmp_path / volume).mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     subprocess.run(

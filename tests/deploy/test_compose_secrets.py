@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from deploy.stack.paths import CHECKOUT
 from gateway.runtime.process import load_passwords
 from gateway.secrets import VAULT, load_key
+from schema.migrate import OPERATOR
 from tests.deploy.composed import FILE, OURS, PASSFILE, SERVICES, mounts
+from tests.roles import as_role
 
 
 def test_no_secret_is_in_the_file_nor_in_the_environment() -> None:
@@ -37,6 +39,10 @@ DATABASE_LOGINS = {
     "alarms": "biogate_evaluator",
     "worker": "biogate_jobs",
     "evidence": "biogate_signer",
+    "controllers": "biogate_tools",
+    "canary-login": "biogate_tools",
+    "migrations": "biogate",
+    "grafana-login": "biogate",
 }
 WHO_SEES = {
     "secrets": {"setup", "gateway", "controllers", "canary-login"},
@@ -44,9 +50,9 @@ WHO_SEES = {
     "gateway-login": {"setup", "migrations", "gateway"},
     "broker-security": {"setup", "broker", "proxy"},
     "database-login": {
-        *("setup", "database", "migrations"),
-        *("controllers", "grafana-login", "canary-login"),
+        *("setup", "database", "migrations", "grafana-login"),
     },
+    "tools-login": {"setup", "migrations", "controllers", "canary-login"},
     "api-secret": {"setup", "migrations", "api"},
     "grafana-login": {"setup", "grafana-login", "grafana"},
     "controllers": {"controllers", "simulator"},
@@ -75,11 +81,12 @@ def test_secrets_are_seen_only_where_they_are_needed(volume: str) -> None:
 
 
 def test_what_runs_logs_in_at_the_database_with_least_rights() -> None:
-    """The owner's login is of the services alone that run to their end."""
+    """The owner's login is of the services alone that make tables and roles, and run to their end."""
     for name, service in OURS.items():
         url = service.get("environment", {}).get("BIOGATE_DATABASE_URL")
-        if url is not None and service["restart"] != "no":
+        if url is not None:
             assert urlsplit(url).username == DATABASE_LOGINS[name]
+            assert service["restart"] == "no" or DATABASE_LOGINS[name] != "biogate"
 
 
 def test_the_alarms_process_starts_with_the_secrets_that_it_gets(secrets_dir: Path, tmp_path: Path) -> None:
@@ -107,10 +114,12 @@ def test_all_simulated_controllers_have_claim_keys() -> None:
 
 async def test_the_scripts_of_setup_and_controllers_can_run_again(tmp_path: Path, database_url: str) -> None:
     """With the volumes as they are after the image has made them."""
-    for volume in ("secrets", "api", "controllers", "database", "grafana", "gateway", "alarms", "evidence", "worker"):
+    for volume in {Path(at).relative_to("/var/lib/biogate").parts[0] for at in mounts(OURS["setup"]).values()}:
         (tmp_path / volume).mkdir(mode=0o700)
+    (tmp_path / "controllers").mkdir(mode=0o700)
     programs = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT), "BIOGATE_DATABASE_URL": database_url}
+    environment = {"PATH": programs, "PYTHONPATH": str(CHECKOUT)}
+    environment["BIOGATE_DATABASE_URL"] = as_role(database_url, OPERATOR)
     environment["BIOGATE_SECRETS_DIR"] = str(tmp_path / "secrets")
 
     def contents() -> dict[Path, bytes]:

@@ -20,6 +20,7 @@ from deploy.stack.local import TEMPORARY, erase
 from deploy.stack.paths import BIOGATE, CHECKOUT, Paths
 from deploy.stack.ports import any_free
 from deploy.stack.process import acquire, holders
+from schema.owner import OWNER_FILE
 from tests.processes import wait_until
 
 PORTS = (
@@ -92,8 +93,12 @@ class Up:
         shell = subprocess.run(["sh", "-c", script], env={}, capture_output=True, text=True, check=True).stdout
         return dict(re.findall(r"^(BIOGATE_\w+)='(.*)'$", shell, re.MULTILINE))
 
+    def owner_url(self) -> str:
+        """The database with its owner's login."""
+        return Path(self.endpoints()[OWNER_FILE]).read_text().strip()
+
     async def fetch(self, statement: str) -> list[tuple[object, ...]]:
-        connection = await asyncpg.connect(self.endpoints()["BIOGATE_DATABASE_URL"])
+        connection = await asyncpg.connect(self.owner_url())
         try:
             return [tuple(row) for row in await connection.fetch(statement)]
         finally:

@@ -37,6 +37,7 @@ ADDRESSES = {
     ),
     *("BIOGATE_DEVICE_BROKER_URL", "BIOGATE_DEVICE_CERTIFICATE_BROKER_URL", "BIOGATE_SECRETS_DIR"),
     *("BIOGATE_MQTT_CA_FILE", "BIOGATE_API_SECRET_FILE", "BIOGATE_API_KEY_FILE", "BIOGATE_API_DATABASE_URL"),
+    *("BIOGATE_BACKUP_DATABASE_URL", "BIOGATE_OWNER_DATABASE_URL_FILE"),
 }
 
 
@@ -58,6 +59,7 @@ async def test_it_runs_stops_cleanly_and_keeps_its_data_also_when_a_port_is_take
     assert stops == ["canary", "simulator", "worker", "evidence", "alarms", "gateway", "API", "Mosquitto", "PostgreSQL"]
     assert up.running() == []
     assert not up.paths.env.exists()
+    assert not up.paths.owner.exists()
 
     with socket.socket() as taken:
         taken.bind((ports.LOOPBACK, 0))
@@ -100,7 +102,7 @@ def test_servers_named_by_the_environment_are_used_and_left_running(up: Up, data
     up.wait_for(r"Mosquitto: the one named by BIOGATE_MQTT_URL: Mosquitto 2\.")
     up.wait_for("without enrollment, which needs BIOGATE_SECRETS_DIR")
     up.wait_for(FLOWING.pattern)
-    assert up.endpoints()["BIOGATE_DATABASE_URL"] == database_url
+    assert up.endpoints()["BIOGATE_DATABASE_URL"] == up.owner_url() == database_url
     assert up.running() == ["API", "gateway", "alarms", "evidence", "worker", "simulator"]
     assert up.end(signal.SIGINT) == 0
     assert ports.is_listening(broker.port)

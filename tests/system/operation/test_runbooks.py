@@ -139,7 +139,7 @@ def reader(stack: Local, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 
 async def connect(reader: Reader) -> asyncpg.Connection:
-    return await asyncpg.connect(reader.up.endpoints()["BIOGATE_DATABASE_URL"])
+    return await asyncpg.connect(reader.up.owner_url())
 
 
 async def test_a_lock_on_the_table_of_frames(reader: Reader) -> None:
