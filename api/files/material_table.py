@@ -10,9 +10,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.files.text_rows import number_of, read_rows, read_times, sign_hint, split_heading
+from api.http.parameters import nearest
 from api.problems import BadParameter
 from api.shapes.material_imports import MaterialColumn, MaterialMeaning
-from api.shapes.materials import NewMaterial
+from api.shapes.materials import MATERIAL_KINDS, NewMaterial
 from api.shapes.sample_imports import ImportOptions, RefusedRow
 from schema import times
 from schema.csv_files import DEVICE_HEADING, TIME_HEADINGS, UNIT_HEADINGS, VALUE_HEADINGS, Decimal
@@ -122,6 +123,16 @@ def _record(
         record = NewMaterial.model_validate({name: value for name, value in fields.items() if value is not None})
     except ValidationError as error:
         [first, *_] = error.errors()
+        heading = str(first["loc"][0])
+        if heading == "kind":
+            return heading, _kinds(cells["kind"])
         words = "is missing" if first["type"] == "missing" else first["msg"].removeprefix("Value error, ")
-        return str(first["loc"][0]), words
+        return heading, words
     return record if record.ends is None or record.begins <= record.ends else ("ends", "must not be before the begin")
+
+
+def _kinds(cell: str) -> str:
+    """Return why a cell is no kind: the kind that is most like it, and all that there are."""
+    near = nearest(cell, MATERIAL_KINDS)
+    meant = f" did you mean {near}?" if near else ""
+    return f"{'no such kind' if cell else 'is missing'};{meant} there are {', '.join(MATERIAL_KINDS)}"

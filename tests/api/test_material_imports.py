@@ -26,6 +26,8 @@ br-1;01.03.2026 16:00;01.03.2026 15:00;base;NaOH;;3,5;B7
 br-1;01.03.2026 15:00;;harvest;broth;;800;B7
 """
 
+KINDS = "inoculum, medium, feed, base, acid, antifoam, additive, sampling, harvest, bleed, waste"
+
 
 async def take(caller: Operator, text: str, status: int = 200, **asked: Any) -> dict[str, Any]:
     answer = await caller.client.post(
@@ -48,8 +50,7 @@ async def test_a_dry_run_says_what_an_import_does_and_stores_nothing(plant: Plan
         (
             6,
             "kind",
-            "Input should be 'inoculum', 'medium', 'feed', 'base', 'acid', 'antifoam', 'additive', 'sampling',"
-            " 'harvest', 'bleed' or 'waste'",
+            f"no such kind; did you mean base? there are {KINDS}",
         ),
         (7, "ends", "must not be before the begin"),
         (8, "", "line 3 has the same device, begin, kind and material"),
@@ -66,6 +67,22 @@ async def test_a_dry_run_says_what_an_import_does_and_stores_nothing(plant: Plan
         *("out", "import", "sheet of Monday (monday.csv)"),
     )
     assert await plant.sql.fetchval("select count(*) from audit where action = 'material add'") == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("Fed", f"no such kind; did you mean feed? there are {KINDS}"),
+        ("buffer", f"no such kind; there are {KINDS}"),
+        ("", f"is missing; there are {KINDS}"),
+    ],
+)
+async def test_a_wrong_kind_is_refused_with_the_nearest_and_all_there_are(
+    plant: Plant, operator: Operator, kind: str, reason: str
+) -> None:
+    await plant.device("br-1")
+    told = await take(operator, f"device;time;kind;material;amount [mL]\nbr-1;2026-03-01T10:00Z;{kind};x;1\n")
+    assert [(one["heading"], one["text"], one["reason"]) for one in told["refusals"]] == [("kind", kind, reason)]
 
 
 async def test_duplicates_are_told_from_corrections(plant: Plant, operator: Operator) -> None:

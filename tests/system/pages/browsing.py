@@ -48,14 +48,17 @@ class Visitor:
         await self.page.get_by_role("button", name="Log in").click()
         await self.page.wait_for_url("**/app/**")
 
-    async def finds_no_barrier(self) -> None:
-        """What axe finds on this page, but for trifles, is a failure."""
+    async def barriers(self) -> list[str]:
+        """What axe finds on this page, but for trifles."""
         found = (await Axe().run(self.page)).response["violations"]
-        told = [
+        return [
             f"{one['id']}: {one['help']}: {[node['html'] for node in one['nodes']][:3]}"
             for one in found
             if one["impact"] in WEIGHTY
         ]
+
+    async def finds_no_barrier(self) -> None:
+        told = await self.barriers()
         assert not told, "\n".join(told)
 
     async def picture(self, name: str) -> None:

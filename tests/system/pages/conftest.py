@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import asyncpg
 import pytest
+from fastapi import FastAPI
 from playwright.async_api import Browser
 
 from api.access.roles import Role
@@ -26,6 +27,7 @@ class Site:
     address: str
     url: str
     plant: LivePlant
+    app: FastAPI
 
     async def person(self, email: str = EVA, role: Role = Role.ADMIN, organization: str = "main") -> str:
         await user(self.plant.sql, email, organization, role)
@@ -41,8 +43,8 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def site(database_url: str) -> AsyncIterator[Site]:
     sql = await asyncpg.connect(database_url)
-    async with listening(database_url, api_insecure_cookie=True) as (address, _):
-        yield Site(address, database_url, LivePlant(sql))
+    async with listening(database_url, api_insecure_cookie=True) as (address, app):
+        yield Site(address, database_url, LivePlant(sql), app)
     await sql.close()
 
 

@@ -52,6 +52,22 @@ async def test_the_right_password_opens_the_plant_and_a_wrong_one_keeps_what_was
         await expect(eva.page.get_by_role("button", name="Log in")).to_be_visible()
 
 
+async def test_the_log_out_is_in_sight_on_a_small_desk_and_hides_no_page(site: Site, browser: Browser) -> None:
+    await site.person()
+    small = {"width": 1280, "height": 800}
+    async with visiting(browser, site.address, viewport=small) as eva:
+        await eva.log_in(EVA)
+        leave = eva.page.get_by_role("button", name="Log out")
+        await expect(leave).to_be_in_viewport(ratio=1)
+        last = eva.page.get_by_role("navigation").get_by_role("link", name="Organization")
+        await last.click(trial=True)
+        above, below = await last.bounding_box(), await eva.page.locator(".account").bounding_box()
+        assert above is not None
+        assert below is not None
+        assert above["y"] + above["height"] <= below["y"]
+        await eva.finds_no_barrier()
+
+
 async def test_values_are_live_and_an_alarm_comes_by_itself(site: Site, eva: Visitor) -> None:
     await vessels(site)
     device, _ = site.plant.devices["br-1"]

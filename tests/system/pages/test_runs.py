@@ -120,3 +120,8 @@ async def test_names_in_tables_are_not_broken_by_letters_on_a_phone(site: Site, 
         told = await eva.page.evaluate(WHOLE)
         assert [one for one in told if one[1] > 1] == [], path
         assert told or "runs" not in path, path
+    await eva.go("/app/main/runs")
+    await expect(eva.page.locator("#runs thead")).to_be_hidden()  # each run is a block of its own
+    labels = await eva.page.eval_on_selector_all("#runs td", "all => all.map((one) => one.dataset.label)")
+    assert labels == ["Mark", "State", "Devices", "Material", "Strain", "Recipe", "Start", "Hours"]
+    await eva.finds_no_barrier()
