@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -25,10 +25,12 @@ Inbox: TypeAlias = "type[asyncio.Queue[aiomqtt.Message]]"
 
 
 class MqttClient(aiomqtt.Client):
-    """An MQTT client that keeps the reason codes of PUBACKs, and never loses a cancellation; the library does neither.
+    """An MQTT client that keeps the reason codes of PUBACKs, never loses a cancellation, and watches no socket that is
+    closed; the library does none of these.
 
     The library waits by `asyncio.wait_for`. Before Python 3.12 that drops a cancellation which comes together with the
-    answer, and the task would work on for ever: without the lead, or instead of ending.
+    answer, and the task would work on for ever: without the lead, or instead of ending. It has the loop watch a socket
+    by its number later on; if the connection broke meanwhile, the number is nobody's, or already another socket's.
     """
 
     answered = 0
@@ -40,6 +42,37 @@ class MqttClient(aiomqtt.Client):
         self.answered = reason_code.value
         self.worst = max(self.worst, reason_code.value)
         super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def _on_socket_open(self, client: Any, userdata: Any, sock: Any) -> None:
+        def read() -> None:
+            client.loop_read()
+            while sock.fileno() >= 0 and hasattr(sock, "pending") and sock.pending():  # TLS has decoded more
+                client.loop_read()
+
+        def begin() -> None:
+            self._misc_task = self._loop.create_task(self._misc_loop())
+
+        self._watch(self._loop.add_reader, sock, read)
+        self._loop.call_soon_threadsafe(begin)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._watch(self._loop.add_writer, sock, client.loop_write)
+
+    def _watch(self, add: Callable[[int, Callable[[], None]], None], sock: Any, work: Callable[[], Any]) -> None:
+        """Have the loop do `work` when the socket is ready; called from any thread."""
+
+        def ready() -> None:
+            try:
+                work()
+            except Exception as error:  # whatever it is, the connection broke; who waits is told
+                if not self._disconnected.done():
+                    self._disconnected.set_exception(error)
+
+        def watch() -> None:
+            if sock.fileno() >= 0:
+                add(sock.fileno(), ready)
+
+        self._loop.call_soon_threadsafe(watch)
 
     async def _wait_for(self, fut: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - the library's own
         return await answered(fut, self.timeout if timeout is None else timeout)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import aiomqtt
+import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from gateway.broker.client import MqttClient, answered
 from tests.conftest import Broker
@@ -38,6 +41,23 @@ async def test_a_task_that_publishes_ends_when_it_is_cancelled(broker: Broker) -
             publishing.cancel()
             done, _ = await asyncio.wait([publishing], timeout=5)
             assert done, f"after {n} rounds it publishes on"
+
+
+@pytest.mark.parametrize("asked", ["_on_socket_open", "_on_socket_register_write"])
+async def test_a_socket_that_is_closed_before_the_loop_gets_to_it_is_not_watched(asked: str) -> None:
+    problems: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: problems.append(context))
+    client = MqttClient("127.0.0.1", 1)
+    ours, theirs = socket.socketpair()
+    getattr(client, asked)(paho.Client(CallbackAPIVersion.VERSION2), None, ours)
+    ours.close()
+    theirs.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert problems == []
+    if (began := getattr(client, "_misc_task", None)) is not None:
+        began.cancel()
 
 
 async def test_an_answer_that_does_not_come_is_an_error() -> None:
