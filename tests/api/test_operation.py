@@ -50,7 +50,7 @@ async def process(
         with log.open("wb") as out:
             child = subprocess.Popen([sys.executable, "-m", "api"], env=environment, stdout=out, stderr=out)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (found := LISTENING.search(log.read_text())) is None:
                 assert child.poll() is None, log.read_text()
                 await asyncio.sleep(0.05)
