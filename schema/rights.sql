@@ -191,7 +191,8 @@ grant execute on function
     serials_import(text[], text[], smallint[], bytea[], text, integer, text, text),
     serials_import(text[], text[], smallint[], bytea[], text, integer, text, text, text) to biogate_operator;
 grant usage on schema api to biogate_operator;
-grant execute on function api.device_give to biogate_operator;
+grant execute on function api.device_give, api.lab_sample_put, api.material_put, api.organization to biogate_operator;
+grant select on api.devices, api.lab_analytes, api.lab_samples, api.materials, api.run_devices, api.runs to biogate_operator;
 
 -- biogate_api: the schema api, which shows what is one organization's, and nothing else.
 revoke all on all functions in schema api from public;

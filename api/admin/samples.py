@@ -1,4 +1,4 @@
-"""`biogate samples`: takes lab samples, or records of material, from CSV files. For the database's owner."""
+"""`biogate samples`: takes lab samples, or records of material, from CSV files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from schema.console import Refused, Who, Why
 
 Taken = TypeVar("Taken", SampleImport, MaterialImport)
 app = commands("Samples of a laboratory, and material: take them from files.")
-
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False, help="CSV")]
 Zone = Annotated[str | None, typer.Option(metavar="ZONE", help="of times without one, such as Europe/Berlin")]

@@ -16,12 +16,14 @@ from api.access.roles import Role
 from api.queries.devices import terms
 from api.queries.units import Units
 from schema.channels import STANDARD
+from schema.migrate import OPERATOR
 from tests.api.accounts import api_key
 from tests.api.conform import conforms
 from tests.api.operators import ORDER, Operator, shape
 from tests.api.plant import Plant, at, text
 from tests.api.test_devices import north, operator
 from tests.forked import Talking
+from tests.roles import as_role
 
 __all__ = ["north", "operator"]
 
@@ -383,7 +385,7 @@ async def test_mistakes_are_told(plant: Plant, operator: Operator) -> None:
 
 async def test_the_command_says_it_too(plant: Plant, operator: Operator, database_url: str) -> None:
     await vessel(plant)
-    environment = os.environ | {"BIOGATE_DATABASE_URL": database_url}
+    environment = os.environ | {"BIOGATE_DATABASE_URL": as_role(database_url, OPERATOR)}
 
     def command(*arguments: str, status: int = 0) -> str:
         child = Talking("deploy.command", "channels", *arguments, environment=environment)

@@ -15,6 +15,7 @@ import pytest
 from api.access.roles import Role
 from api.shapes.computed import ComputedDefinition
 from api.shapes.standard_computed import STANDARD_COMPUTED
+from schema.migrate import OPERATOR
 from tests.api.accounts import api_key
 from tests.api.conform import conforms
 from tests.api.operators import ORDER, Operator, shape
@@ -22,6 +23,7 @@ from tests.api.plant import Plant, at, text
 from tests.api.test_devices import north, operator
 from tests.forked import Talking
 from tests.in_turn import in_turn
+from tests.roles import as_role
 
 __all__ = ["north", "operator"]
 WHY = {"why": "as the test says"}
@@ -326,7 +328,7 @@ async def test_the_command_does_the_same(
     plant: Plant, operator: Operator, database_url: str, tmp_path: Path, database: asyncpg.Connection
 ) -> None:
     await sender(plant, "br-1", ph=[7.0], pressure=[1.0])
-    environment = os.environ | {"BIOGATE_DATABASE_URL": database_url}
+    environment = os.environ | {"BIOGATE_DATABASE_URL": as_role(database_url, OPERATOR)}
 
     def command(*arguments: str, status: int = 0) -> str:
         child = Talking("deploy.command", "channels", *arguments, environment=environment)

@@ -9,12 +9,14 @@ from typing import Any
 import httpx2
 
 from api.access.roles import Role
+from schema.migrate import OPERATOR
 from tests.api.accounts import api_key
 from tests.api.conform import conforms
 from tests.api.operators import ORDER, Operator, shape
 from tests.api.plant import Plant, at, text
 from tests.api.test_devices import north, operator
 from tests.forked import Talking
+from tests.roles import as_role
 
 __all__ = ["north", "operator"]
 
@@ -100,7 +102,7 @@ async def test_what_cannot_be_held_is_said(plant: Plant, operator: Operator, nor
 
 async def test_who_owns_the_database_holds_for_everybody(plant: Plant, north: Operator, database_url: str) -> None:
     def command(*arguments: str, status: int = 0) -> str:
-        environment = {**os.environ, "BIOGATE_DATABASE_URL": database_url}
+        environment = {**os.environ, "BIOGATE_DATABASE_URL": as_role(database_url, OPERATOR)}
         child = Talking("deploy.command", "hold", *arguments, environment=environment)
         said = child.finish()
         assert child.wait() == status, said

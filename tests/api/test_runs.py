@@ -10,11 +10,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from schema.migrate import OPERATOR
 from tests.api.operators import ORDER, Operator
 from tests.api.plant import Plant, at, text
 from tests.api.test_devices import north, operator
 from tests.api.test_lists import everything
 from tests.forked import Talking
+from tests.roles import as_role
 
 __all__ = ["north", "operator"]
 
@@ -215,7 +217,7 @@ async def test_what_is_no_plan_in_the_event_of_a_device_is_none(plant: Plant, op
 
 async def test_the_command_lists_starts_and_ends_runs(plant: Plant, operator: Operator, database_url: str) -> None:
     await plant.device("br-1")
-    environment = os.environ | {"BIOGATE_DATABASE_URL": database_url}
+    environment = os.environ | {"BIOGATE_DATABASE_URL": as_role(database_url, OPERATOR)}
 
     def command(*arguments: str, status: int = 0) -> str:
         child = Talking("deploy.command", "runs", *arguments, environment=environment)
