@@ -1,4 +1,4 @@
-"""`biogate hold make|end|list`: holds keep data from being dropped, however old they are. For the database's owner."""
+"""`biogate hold make|end|list`: holds keep data from being dropped, however old they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`biogate runs list|show|start|end`: runs, for the database's owner."""
+"""`biogate runs list|show|start|end`: runs, by command."""
 
 from __future__ import annotations
 

@@ -250,7 +250,8 @@ def _is_same(said: Any, there: Any) -> bool:
         return len(said) == len(there) and all(map(_is_same, said, there))
     if isinstance(said, str) and isinstance(there, str) and said != there:
         try:
-            return datetime.fromisoformat(said) == datetime.fromisoformat(there)
-        except (ValueError, TypeError):  # no times, or one is without a zone
+            instants = datetime.fromisoformat(said), datetime.fromisoformat(there)
+        except ValueError:  # no times
             return False
+        return all(one.tzinfo for one in instants) and instants[0] == instants[1]  # without a zone it is some text
     return bool(said == there)

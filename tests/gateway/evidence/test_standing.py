@@ -30,7 +30,7 @@ select api.location_put('hall', 'site', '', 'eva', 'y');
 select api.deviation_open('hot', 'very', 'minor', '{{x}}', '[]', null, null, 'eva');
 select api.deviation_change('DEV-' || extract(year from now()) || '-0001', '{{"severity": "major"}}', 1, 'eva', 'y');
 select run_create(1, 'B-1', array[1], '2026-03-01 10:00+02', '{{"strain": "CHO", "note": "x"}}', 'eva', 'y');
-select run_change(1, 'B-1', null, '{{"note": null, "recipe": "R"}}', 1, 'eva', 'y');
+select run_change(1, 'B-1', null, '{{"note": null, "recipe": "20260301"}}', 1, 'eva', 'y');
 select run_phases_put(1, 'B-1', '[{{"name": "batch", "begins": "2026-03-01T08:00:00Z", "origin": "person"}}]', 2, 'eva',
                       'y');
 select run_step(1, 'B-1', 'complete', '2026-03-02 10:00+00', 3, 'eva', 'y');
@@ -88,6 +88,7 @@ TAMPERINGS = [
             ("ends", "ends - interval '1 s'"),
         )
     ),
+    ("update runs set recipe = '2026-03-01'", "run/B-1: recipe: not what"),
     ("delete from run_devices", "run/B-1: devices: not what"),
     ("update run_phases set name = 'fed'", "run/B-1: phases: not what"),
     ("update memberships set role = 'admin' where user_id = 2", "user/ida@x.org: role: not what"),
