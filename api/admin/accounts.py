@@ -230,7 +230,7 @@ def organization(
             *(name, title or name),
         )
         if made is not None:
-            new = json.dumps(title or name)
+            new = json.dumps({"title": title or name})  # as an object: it has no admin yet
             await connection.execute(AUDIT, made, who, "organization create", f"organization/{name}", new, why)
             return "organization made"
         # Whoever has an account can have made it, to be given what was meant for another one.

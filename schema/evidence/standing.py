@@ -69,9 +69,10 @@ def account(what: str, value: bool) -> Change:
 
 
 def founder(said: Mapping[str, Any]) -> str | None:
-    """Whom an event that makes an organization makes its admin: a command makes none."""
+    """Whom an event that makes an organization makes its admin: a command, whose event has an object, makes none."""
     who: str = said["who"]
-    return who.removesuffix(" (unverified)") if "@" in who and said["why"] == "asked for" else None
+    by_its_admin = isinstance(said["new"], str) and "@" in who and said["why"] == "asked for"
+    return who.removesuffix(" (unverified)") if by_its_admin else None
 
 
 VOUCHES = ("account verify", "account unverify")

@@ -195,7 +195,9 @@ async def test_a_device_is_given_and_both_audit_trails_say_so(
     await plant.device("br-1")
     assert "organization made" in admin("organization", "north", "--title", "North")
     assert "there was" in admin("organization", "north")
-    admin("organization", "south")
+    admin("organization", "south", "--why", "asked for", "--who", "eva@example.org")
+    made = "select new from audit where action = 'organization create' order by organization_id"
+    assert [row["new"] for row in await database.fetch(made)] == ['{"title": "North"}', '{"title": "south"}']
     assert "was main's, is north's" in admin("give", "br-1", "north", "--why", "sold")
     assert "was north's already" in admin("give", "br-1", "north", "--why", "sold")
     assert "was north's, is south's" in admin("give", "br-1", "south", "--why", "sold again")

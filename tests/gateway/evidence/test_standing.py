@@ -117,6 +117,11 @@ JOIN = """
 insert into memberships (organization_id, user_id, role) values ({0}, {1}, 'viewer');
 insert into audit (organization_id, who, action, subject, new, why)
 select {0}, 'root', 'member join', 'user/' || email, '{{"role": "viewer"}}', 'y' from users where user_id = {1};"""
+MADE = """
+insert into organizations (name, title) values ('south', 'S');
+insert into audit (organization_id, who, action, subject, new, why)
+select organization_id, '{0}', 'organization create', 'organization/south', '{1}', '{2}'
+  from organizations where name = 'south'"""
 LIVES = {
     "a run goes through all states": "".join(
         f"select run_step(1, 'B-2', '{state}', now(), null, 'eva', 'y');"
@@ -125,12 +130,8 @@ LIVES = {
     "somebody whose address is not verified makes an organization": (
         "select account_change(2, null, false, 'eva', 'y'); select api.organization_create(2, 'south', 'South')"
     ),
-    "a command makes an organization": (
-        "insert into organizations (name, title) values ('south', 'S');"
-        "insert into audit (organization_id, who, action, subject, new, why)"
-        " select organization_id, 'Eva', 'organization create', 'organization/south', '\"S\"', 'by hand'"
-        "   from organizations where name = 'south'"
-    ),
+    "a command made an organization, as the first versions said it": MADE.format("Eva", '"S"', "by hand"),
+    "a command makes an organization in the words of a page": MADE.format("i@x.org", '{"title": "S"}', "asked for"),
     "who was disabled as a member elsewhere is enabled as none, and joins again": (
         JOIN.format(2, 2) + "select account_change(2, true, null, 'eva', 'y');"
         "select set_config('biogate.organization', '1', false), api.member_change(2, null, 'eva', 'y');"
