@@ -12,6 +12,13 @@ DIGITS = 4
 WORDS = {"ph": "pH", "o2": "O2", "co2": "CO2", "rq": "RQ", "otr": "OTR", "ctr": "CTR", "do": "DO"}
 """Parts of channels' names that are not written as other words are."""
 
+BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Version/": "Safari"}
+"""Marks of browsers in a User-Agent. Many name Chrome's or Safari's as well, so the order counts."""
+SYSTEMS = {
+    **{"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows"},
+    **{"Mac OS X": "macOS", "CrOS": "ChromeOS", "Linux": "Linux"},
+}
+
 
 class Signature(Protocol):
     """What words about a signature are made of."""
@@ -77,6 +84,17 @@ def clock_offset(ahead_at_least_s: float) -> str:
     if ahead_at_least_s > 0:
         return f"ahead by at least {number(ahead_at_least_s)} s"
     return f"behind by at most {number(-ahead_at_least_s)} s"
+
+
+def program(agent: str) -> str:
+    """Return browser and system of a User-Agent, such as `Firefox 140 on Linux`; of a program its first word."""
+    system = next((name for mark, name in SYSTEMS.items() if mark in agent), None)
+    for mark, name in BROWSERS.items():
+        if mark in agent:
+            version = agent.partition(mark)[2].partition(".")[0]
+            browser = f"{name} {version}" if version.isdecimal() else name
+            return f"{browser} on {system}" if system else browser
+    return agent.partition(" ")[0][:60]
 
 
 def lasting(span: timedelta) -> str:

@@ -74,6 +74,7 @@ def environment() -> Environment:
         "quality": plain_words.quality,
         "signature_state": plain_words.signature_state,
         "clock_offset": plain_words.clock_offset,
+        "program": plain_words.program,
         "correction": corrections.words,
         "unit": plain_words.unit,
         "utc": plain_words.utc,

@@ -72,7 +72,8 @@ select time_bucket(interval '1 hour', time) as hour,
        count(*) filter (where isfinite(received_at) and received_at <> all ($4)) as frames,
        min(received_at - time) filter (where isfinite(received_at) and received_at <> all ($4)) as least,
        max(received_at - time) filter (where isfinite(received_at) and received_at <> all ($4)) as most,
-       count(*) as all
+       count(*) as all,
+       (last(received_at, time) - first(received_at, time)) * 2 >= max(time) - min(time) as came_as_measured
   from frames where device_id = $1 and time >= $2 and time < $3
  group by 1 order by 1"""
 NEWEST = """
@@ -184,7 +185,8 @@ class Sealing:
             if made.frames and (before is None or not _says(before["text"], made)):
                 seal = Seal(portion.organization_id, device["name"], hour, at=at, **made._asdict(), **_after(before))
                 portion.seals.append((device["device_id"], seal, wanted[hour].text))
-        portion.clocks += [(device["device_id"], *tuple(row)[:4]) for row in found if row["frames"]]
+        told = (row for row in found if row["frames"] and row["came_as_measured"])
+        portion.clocks += [(device["device_id"], *tuple(row)[:4]) for row in told]
         if not frames.unusual.unfinished(at):
             portion.unmark.append((*key, at))
 

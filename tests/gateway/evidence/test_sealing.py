@@ -349,6 +349,16 @@ async def test_the_clock_of_a_device_is_kept_by_hour(plant: SealedPlant) -> None
     assert tuple(rows[0]) == (BEGIN, 13, timedelta(seconds=-4), timedelta(milliseconds=80))
 
 
+async def test_an_hour_that_was_kept_and_sent_together_says_nothing_of_the_clock(plant: SealedPlant) -> None:
+    await plant.tamper("update frames set received_at = $1 + (time - $1) / 100 where time < $1", BEGIN + HOUR)
+    await plant.tamper(
+        "update frames set received_at = $1 + interval '3 days' where time + interval '30 min' = $1", BEGIN + HOUR
+    )
+    await plant.seal()
+    told = await plant.sql.fetch("select hour, least from device_clocks where device_id = 1 order by hour")
+    assert [tuple(row) for row in told] == [(BEGIN + n * HOUR, timedelta(milliseconds=80)) for n in range(1, HOURS)]
+
+
 async def test_what_came_from_a_file_says_nothing_of_the_clock_of_a_device(plant: SealedPlant) -> None:
     device = plant.devices["br-1"]
     await plant.imported(device, plant.layout_id, [BEGIN + timedelta(seconds=1)])
